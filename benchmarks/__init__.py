@@ -1,0 +1,1 @@
+"""Ratios, side by side in one run: the last line of each benchmark is `ratio: X`."""

@@ -1,0 +1,70 @@
+"""Fine-tune a language model for your task, keep its few-shot ability, and prove it.
+
+Everything that the command line does is one call here:
+
+    keepshot.tune("config.yaml")                    # tune, keep, measure, report
+    keepshot.evaluate("mini", suite="mini")         # the n-shot curve of any model
+    keepshot.gate("runs/intents", max_drop=0.05)    # pass, fail, insufficient
+    keepshot.demo("runs/demo")                      # three methods side by side on the bundled model
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keepshot.config import RunConfig, load_config
+    from keepshot.errors import KeepshotError
+    from keepshot.evaluate import Evaluation, EvaluationPlan
+    from keepshot.report import Report, read_report, render
+    from keepshot.runs import RunFolder, demo, evaluate, gate, tune
+    from keepshot.tasks.check import check_data
+    from keepshot.tasks.example import Example, Suite, Task, Turn
+    from keepshot.tasks.read import read_examples, read_suite, read_task
+
+# Names are imported when they are asked for: `import keepshot` loads no torch.
+_HOMES = {
+    "keepshot.config": ("RunConfig", "load_config"),
+    "keepshot.errors": ("KeepshotError",),
+    "keepshot.evaluate": ("Evaluation", "EvaluationPlan"),
+    "keepshot.report": ("Report", "read_report", "render"),
+    "keepshot.runs": ("RunFolder", "demo", "evaluate", "gate", "tune"),
+    "keepshot.tasks.check": ("check_data",),
+    "keepshot.tasks.example": ("Example", "Suite", "Task", "Turn"),
+    "keepshot.tasks.read": ("read_examples", "read_suite", "read_task"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__version__ = "0.1.0"
+__all__ = [
+    "Evaluation",
+    "EvaluationPlan",
+    "Example",
+    "KeepshotError",
+    "Report",
+    "RunConfig",
+    "RunFolder",
+    "Suite",
+    "Task",
+    "Turn",
+    "check_data",
+    "demo",
+    "evaluate",
+    "gate",
+    "load_config",
+    "read_examples",
+    "read_report",
+    "read_suite",
+    "read_task",
+    "render",
+    "tune",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME_OF:
+        return getattr(import_module(_HOME_OF[name]), name)
+    raise AttributeError(f"module 'keepshot' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

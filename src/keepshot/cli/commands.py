@@ -1,0 +1,206 @@
+"""Every command: its options, one public call, what it prints."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keepshot.cli import show
+from keepshot.errors import ConfigError
+
+# Rooms that need torch are imported inside the commands: `keepshot --help` answers at once.
+
+data_app = typer.Typer(help="Look at data before it is used.", no_args_is_help=True)
+mini_app = typer.Typer(help="The bundled model.", no_args_is_help=True)
+
+Output = Annotated[Path | None, typer.Option("--output", help="Run folder; replaces the config's.")]
+Sets = Annotated[int, typer.Option("--sets", min=1, help="Demonstration sets per task.")]
+Queries = Annotated[int, typer.Option("--queries", min=1, help="Queries per demonstration set.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of every draw.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the top-level commands to `app`."""
+    app.command("tune")(tune)
+    app.command("eval")(evaluate)
+    app.command("gate")(gate)
+    app.command("report")(report)
+    app.command("methods")(methods)
+    app.command("demo")(demo)
+
+
+def tune(
+    config: Annotated[Path, typer.Argument(help="YAML file.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="a.b=c, any number of times.")] = None,
+    output: Output = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")] = False,
+    on_bad_row: Annotated[str | None, typer.Option("--on-bad-row", help="raise or skip.")] = None,
+) -> None:
+    """Fine-tune, keep few-shot ability, and prove it.
+
+    Example: keepshot tune config.yaml --set train.learning_rate=1e-4 --output runs/intents
+    """
+    from keepshot import runs
+    from keepshot.config import load_config
+
+    changes = [*(overrides or []), *([f"data.on_bad_row={on_bad_row}"] if on_bad_row else [])]
+    loaded = load_config(config, changes)
+    with show.evaluation_progress() as progress:
+        folder = runs.tune(loaded, output=output, resume=resume, say=show.say, progress=progress)
+    _show_report(folder.path)
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="mini, a model or adapter folder, or a hub id.")],
+    suite: Annotated[str, typer.Option("--suite", help="mini, or a folder of task files.")] = "mini",
+    shots: Annotated[str, typer.Option("--shots", "--num_fewshot", help="Comma-separated.")] = "0,1,2,4,8,16",
+    sets: Sets = 8,
+    queries: Queries = 40,
+    seed: Seed = 0,
+    template: Annotated[str, typer.Option("--template", help="auto, plain, instruction or chat.")] = "auto",
+    format: Annotated[
+        str, typer.Option("--format", help="Of the suite's files, instead of the detected one.")
+    ] = "auto",
+    on_bad_row: Annotated[str, typer.Option("--on-bad-row", help="raise or skip.")] = "raise",
+    output: Annotated[Path | None, typer.Option("--output", help="A .json path; items go beside it.")] = None,
+) -> None:
+    """Measure the n-shot curve of a model.
+
+    Example: keepshot eval mini --suite mini --shots 0,4,16 --output eval.json
+    """
+    from keepshot import runs
+
+    if on_bad_row not in ("raise", "skip"):
+        raise ConfigError(f"--on-bad-row {on_bad_row!r} is not allowed; use raise or skip")
+    tasks, skipped = runs.load_suites(suite, format=format, on_bad_row="skip" if on_bad_row == "skip" else "raise")
+    for row in skipped:
+        show.say(f"left out: {row}")
+    with show.evaluation_progress() as progress:
+        found = runs.evaluate(
+            model,
+            suite=tasks,
+            plan=runs.EvaluationPlan(_shots(shots), sets, queries, seed),
+            template=template,
+            output=output,
+            progress=progress,
+        )
+    show.wide(show.curve_table(runs.evaluation_json(found)))
+    if output:
+        show.say(f"written: {output}")
+
+
+def gate(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    max_drop: Annotated[float | None, typer.Option("--max-drop", min=0, max=1, help="Default: the config's.")] = None,
+) -> None:
+    """Exit 0 if few-shot ability was kept, 2 if it was lost, 3 if the evidence does not suffice.
+
+    Example: keepshot gate runs/intents --max-drop 0.05
+    """
+    from keepshot.runs.judging import gate as judge
+
+    result = judge(run, max_drop)
+    show.say(f"{result.verdict}: {result.reason}")
+    raise typer.Exit({"pass": 0, "fail": 2, "insufficient": 3}[result.verdict])
+
+
+def report(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
+    """Render the report, the figures and the model card of a run anew.
+
+    Example: keepshot report runs/intents
+    """
+    from keepshot.report import render
+
+    render(run)
+    _show_report(run)
+
+
+def methods(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """List the named methods: what each trains, costs and cites.
+
+    Example: keepshot methods --json
+    """
+    from keepshot.strategies import ADDITIONS, METHODS
+
+    rows = [
+        {"name": m.name, "kind": "trainable", "trains": m.trains, "costs": m.costs, "cites": m.cites}
+        for m in METHODS.values()
+    ] + [
+        {"name": f"+{a.name}", "kind": "addition", "trains": a.sees, "costs": a.costs, "cites": a.cites}
+        for a in ADDITIONS.values()
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        for line in show.method_lines(rows):
+            show.say(line)
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", help="One run folder per method goes here.")] = Path("runs/demo"),
+    seed: Seed = 0,
+) -> None:
+    """The main job on the bundled model: three methods side by side, in a few minutes on a CPU.
+
+    Example: keepshot demo --output runs/demo
+    """
+    from keepshot import runs
+    from keepshot.report import compare_table
+
+    with show.evaluation_progress() as progress:
+        folders, page = runs.demo(output, seed=seed, say=show.say, progress=progress)
+    show.wide(compare_table([folder.path for folder in folders]))
+    show.say(f"report: {page}")
+
+
+@data_app.command("check")
+def data_check(
+    file: Annotated[str, typer.Argument(help="A data file or hub id.")],
+    test: Annotated[str | None, typer.Option("--test", help="Also look for its rows in this test file.")] = None,
+    format: Annotated[str, typer.Option("--format", help="Instead of the detected one.")] = "auto",
+) -> None:
+    """Show what keepshot reads in a file, and what is wrong with it; exit 1 if there is a bad row.
+
+    Example: keepshot data check train.jsonl --test test.jsonl
+    """
+    from keepshot.tasks.check import check_data
+
+    found = check_data(file, format=format, test=test)
+    for line in found.lines():
+        show.say(line)
+    if not found.usable:
+        raise typer.Exit(1)
+
+
+@mini_app.command("pretrain")
+def mini_pretrain(
+    output: Annotated[Path, typer.Option("--output", help="Model folder.")],
+    minutes: Annotated[float, typer.Option("--minutes", min=0.01, help="Time for training.")] = 5.0,
+    seed: Seed = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the newest checkpoint.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="The same code in a minute on a CPU.")] = False,
+) -> None:
+    """Pretrain the bundled model anew, from its universe of tasks (5 minutes on one H200).
+
+    Example: keepshot mini pretrain --dry-run --output /tmp/mini
+    """
+    from keepshot.models.pretrain import pretrain
+
+    pretrain(output, minutes=minutes, seed=seed, dry_run=dry_run, resume=resume)
+    show.say(f"written: {output}")
+
+
+def _shots(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        raise ConfigError(f"--shots {text!r} is not a comma-separated list of whole numbers such as 0,4,16") from None
+
+
+def _show_report(folder: Path) -> None:
+    from keepshot.report import read_report, summary_lines
+
+    for line in summary_lines(read_report(folder)):
+        show.say(line)
+    show.say(f"report: {folder / 'report.html'}")

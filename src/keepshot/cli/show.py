@@ -1,0 +1,71 @@
+"""What the command line prints: progress while a command runs, tables when it has ended."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def say(line: str) -> None:
+    """Print a line as it is."""
+    console.print(line, markup=False)
+    console.file.flush()  # a log that goes to a pipe keeps its order
+
+
+@contextmanager
+def evaluation_progress() -> Iterator[Any]:
+    """A callback for evaluations that draws a bar per evaluation (only on a terminal)."""
+    errors = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors, disable=not errors.is_terminal) as bars:
+        bar = bars.add_task("evaluating", total=None, visible=False)
+
+        def progress(task: str, done: int, total: int) -> None:
+            bars.update(bar, description=task[:32].ljust(32), completed=done, total=total, visible=done < total)
+
+        yield progress
+
+
+def curve_table(evaluation: Mapping[str, Any]) -> Table:
+    """Accuracy per task and shot count, then the mean with its interval, from an `eval.json` mapping."""
+    table = Table(title=f"{evaluation['model']}: accuracy by number of shots", title_justify="left")
+    table.add_column("task", no_wrap=True)
+    table.add_column("chance", justify="right")
+    for shots in evaluation["shots"]:
+        table.add_column(str(shots), justify="right", no_wrap=True)
+    for name, task in evaluation["tasks"].items():
+        points = [task["shots"][str(n)] for n in evaluation["shots"]]
+        table.add_row(name, f"{task['chance']:.2f}", *[_cell(point, "accuracy") for point in points])
+    table.add_section()
+    means = [evaluation["mean"][str(n)] for n in evaluation["shots"]]
+    table.add_row("mean", "", *[_cell(point, "accuracy", 3) for point in means])
+    table.add_row("95 % interval from", "", *[_cell(point, "low", 3) for point in means])
+    table.add_row("to", "", *[_cell(point, "high", 3) for point in means])
+    return table
+
+
+def wide(table: Table) -> None:
+    """Print a table that needs some width; in a pipe there is no terminal to fit."""
+    Console(width=max(console.width, 120), highlight=False).print(table)
+
+
+def method_lines(methods: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    """Named methods and additions: what each trains or sees, costs and cites."""
+    yield "method: one trainable, or a list of one trainable and any additions, such as [value, icl-mix]"
+    for kind, title in (("trainable", "trainables"), ("addition", "additions")):
+        yield ""
+        yield f"{title}:"
+        for method in methods:
+            if method["kind"] == kind:
+                yield f"  {method['name']:<14}{method['trains']}"
+                yield f"  {'':<14}{method['costs']}; {method['cites']}"
+
+
+def _cell(point: Mapping[str, float] | None, field: str, digits: int = 2) -> str:
+    """A number of a curve's point; a dash where the shot count does not fit the context."""
+    return "–" if point is None else f"{point[field]:.{digits}f}"

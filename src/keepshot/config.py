@@ -1,0 +1,221 @@
+"""The config of a run: YAML 1.2, validated; unknown keys are errors that name their path."""
+
+import difflib
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from keepshot.errors import ConfigError
+from keepshot.evaluate.curve import EvaluationPlan
+from keepshot.files import write_text
+from keepshot.prompts import TemplateName
+from keepshot.strategies import Strategy, resolve_method
+from keepshot.train.arguments import check_train_fields
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")  # a clipping norm may be infinite
+
+
+def _ascending(shots: tuple[int, ...]) -> tuple[int, ...]:
+    if not shots or min(shots) < 0 or list(shots) != sorted(set(shots)):
+        raise ValueError("shots are ascending whole numbers from 0, each once, such as [0, 1, 4, 16]")
+    return shots
+
+
+# Strict: true is no number, "5" is text and 4.0 is no count.
+Whole = Annotated[int, Field(strict=True)]
+Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Shots = Annotated[tuple[Whole, ...], AfterValidator(_ascending)]
+
+
+class DataConfig(BaseModel):
+    """`data:`. A path, a hub id, or `mini:NAME` for a built-in target, which brings its own test part."""
+
+    model_config = _STRICT
+    train: str
+    validation: str | None = None
+    test: str | None = None
+    format: str = "auto"
+    template: TemplateName = "auto"
+    max_length: Whole | None = Field(default=None, gt=1)
+    on_bad_row: Literal["raise", "skip"] = "raise"
+
+
+class SourceConfig(BaseModel):
+    """A file, a folder of task files, a hub id, or `mini` (the bundled universe), drawn as often as its weight says."""
+
+    model_config = _STRICT
+    path: str
+    weight: Real = Field(default=1.0, gt=0)
+
+
+class SourcesConfig(BaseModel):
+    """`sources:` of the added streams; for the model `mini` the bundled universe is the default."""
+
+    model_config = _STRICT
+    general: tuple[SourceConfig, ...] = ()
+    icl: tuple[SourceConfig, ...] = ()
+    anchors: tuple[SourceConfig, ...] = ()
+
+
+class EvaluateConfig(BaseModel):
+    """`evaluate:` shot counts, demonstration sets per task, queries per set."""
+
+    model_config = _STRICT
+    shots: Shots = (0, 1, 2, 4, 8, 16)
+    sets: Whole = Field(default=8, ge=1)
+    queries: Whole = Field(default=40, ge=1)
+
+    def plan(self, seed: int) -> EvaluationPlan:
+        """What is asked."""
+        return EvaluationPlan(self.shots, self.sets, self.queries, seed)
+
+
+class GateConfig(BaseModel):
+    """`gate:` the largest drop of few-shot ability that is accepted."""
+
+    model_config = _STRICT
+    max_drop: Real = Field(default=0.05, ge=0, le=1)
+
+
+class RunConfig(BaseModel):
+    """A whole run."""
+
+    model_config = _STRICT
+    model: str
+    data: DataConfig
+    sources: SourcesConfig = SourcesConfig()
+    method: Any = "full"
+    suite: str | None = None
+    output: str = "runs/keepshot"
+    train: dict[str, Any] = {}
+    evaluate: EvaluateConfig = EvaluateConfig()
+    gate: GateConfig = GateConfig()
+    seed: Whole = Field(default=0, ge=0, le=2**32 - 1)  # numpy, which transformers seeds as well, takes no more
+
+    @model_validator(mode="after")
+    def _check(self) -> "RunConfig":
+        check_train_fields(self.train)
+        self.strategy()
+        return self
+
+    def strategy(self) -> tuple[str, Strategy, float | None]:
+        """The method's name to show, its value, and its default learning rate."""
+        return resolve_method(self.method)
+
+    @property
+    def suite_name(self) -> str:
+        """The suite; `mini` is the default for the model `mini`.
+
+        Raises:
+            ConfigError: Another model has no default.
+        """
+        if self.suite:
+            return self.suite
+        if self.model == "mini":
+            return "mini"
+        raise ConfigError("suite is missing; name a folder of task files (or mini, for the bundled synthetic tasks)")
+
+
+def load_config(source: Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a config and apply `a.b=c` overrides, whose values are YAML.
+
+    Raises:
+        ConfigError: The file is missing or no YAML mapping, a key is unknown, or a value is not allowed.
+
+    Example:
+        >>> load_config({"model": "mini", "data": {"train": "mini:word-rule"}}, ["train.max_steps=5"]).train
+        {'max_steps': 5}
+    """
+    values = _read(source) if isinstance(source, Path) else _plain(source)
+    for override in overrides:
+        path, sign, text = override.partition("=")
+        if not sign or not path:
+            raise ConfigError(f"--set {override!r} is not of the form a.b=c")
+        _set(values, path.split("."), _parse(text, f"--set {override}"), path)
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_first(error)) from None
+
+
+def save_config(config: RunConfig, path: Path) -> None:
+    """Write the resolved config, atomically; loading it gives an equal one."""
+    stream = io.StringIO()
+    YAML(pure=True).dump(config.model_dump(mode="json"), stream)
+    write_text(path, stream.getvalue())
+
+
+def _yaml() -> YAML:
+    return YAML(typ="safe", pure=True)  # pure: YAML 1.2, where `no` is text and 1e-4 a number
+
+
+def _read(path: Path) -> dict[Any, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"config {path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config {path} cannot be read: {error}") from None
+    values = _parse(text, f"config {path}")
+    if not isinstance(values, dict):
+        raise ConfigError(f"config {path} holds a {type(values).__name__}; it must be a mapping with model and data")
+    return values
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return _yaml().load(text)
+    except YAMLError as error:
+        raise ConfigError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return value
+
+
+def _set(values: dict[Any, Any], keys: list[str], value: Any, path: str) -> None:
+    for key in keys[:-1]:
+        inner = values.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {path}: {key} is {inner!r}, not a section")
+        values = inner
+    values[keys[-1]] = value
+
+
+def _first(error: ValidationError) -> str:
+    """The first problem in one line, with the path of the key and the closest allowed one."""
+    problem = error.errors(include_url=False)[0]
+    path = ".".join(str(part) for part in problem["loc"])
+    match problem["type"]:
+        case "extra_forbidden":
+            known = _keys(problem["loc"][:-1])
+            close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"allowed here: {', '.join(known)}"
+            return f"config key {path} is unknown; {hint}"
+        case "missing":
+            return f"config key {path} is missing"
+        case "value_error":
+            message = problem["msg"].removeprefix("Value error, ")
+            return f"config key {path}: {message}" if path else message
+        case _:
+            return f"config key {path}: {problem['msg'][0].lower()}{problem['msg'][1:]}; got {problem['input']!r}"
+
+
+def _keys(path: Sequence[int | str]) -> list[str]:
+    model: type[BaseModel] = RunConfig
+    for part in path:
+        if not isinstance(part, str):
+            continue
+        annotation = model.model_fields[part].annotation
+        inner = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)]
+        if not inner:
+            return []
+        model = inner[0]
+    return list(model.model_fields)

@@ -1,0 +1,17 @@
+"""Examples to episodes: what stands together in a training row, and the demonstration sets of an evaluation."""
+
+from keepshot.episodes.demonstrations import DemonstrationSet, demonstration_set
+from keepshot.episodes.episode import Episode, Scored
+from keepshot.episodes.samplers import KShot, Mixture, Sampler, Universe, ZeroShot
+
+__all__ = [
+    "DemonstrationSet",
+    "Episode",
+    "KShot",
+    "Mixture",
+    "Sampler",
+    "Scored",
+    "Universe",
+    "ZeroShot",
+    "demonstration_set",
+]

@@ -1,0 +1,76 @@
+"""Demonstration sets for evaluation: nested, shared by all queries of a set, and never the query itself."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from keepshot.errors import DataError
+from keepshot.keys import permutation
+from keepshot.tasks.example import Example, Task
+from keepshot.tasks.split import input_key
+
+# A task without a pool of its own gives up queries for demonstrations down to this many.
+FEWEST_QUERIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class DemonstrationSet:
+    """One draw of demonstrations and queries of a task.
+
+    Attributes:
+        task: The task's name.
+        index: Which draw.
+        demonstrations: The n-shot context is the first n of these.
+        queries: Distinct inputs, none among the demonstrations.
+    """
+
+    task: str
+    index: int
+    demonstrations: tuple[Example, ...]
+    queries: tuple[Example, ...]
+
+
+def demonstration_set(task: Task, index: int, *, sets: int, shots: int, queries: int, seed: int) -> DemonstrationSet:
+    """Draw set `index` of the `sets` of an evaluation.
+
+    Demonstrations and queries have distinct inputs (case and white space aside), and no two sets ask the same query:
+    a question asked again says nothing new, and sets that share questions look more alike than they are. A task with
+    few inputs gets fewer queries, then fewer demonstrations.
+
+    Args:
+        task: What to draw from.
+        index: Which set, from 0.
+        sets: How many sets share the task's inputs; every one gets as many queries.
+        shots: Demonstrations wanted.
+        queries: Queries wanted; at most the distinct inputs divided by `sets` are asked.
+        seed: Of the evaluation.
+
+    Raises:
+        DataError: There are fewer distinct inputs than sets.
+    """
+    assert 0 <= index < sets, "the sets of an evaluation are numbered from 0"
+    distinct = _distinct(task.examples[i] for i in permutation(len(task.examples), seed, "queries", task.name))
+    if len(distinct) < sets:
+        raise DataError(
+            f"task {task.name!r} has {len(distinct)} distinct inputs for {sets} demonstration sets, which all ask "
+            "something else; use fewer sets or more examples"
+        )
+    most = min(queries, len(distinct) // sets)
+    if not task.pool:
+        most = min(most, max(FEWEST_QUERIES, len(distinct) - shots))
+    asked = distinct[index::sets][:most]
+    pool = task.pool or task.examples
+    taken = {input_key(example) for example in asked}
+    others = _distinct(
+        (pool[i] for i in permutation(len(pool), seed, "demonstrations", task.name, index)), without=taken
+    )
+    return DemonstrationSet(task.name, index, tuple(others[:shots]), tuple(asked))
+
+
+def _distinct(examples: Iterable[Example], without: Collection[int] = ()) -> list[Example]:
+    seen = set(without)
+    kept = []
+    for example in examples:
+        if (name := input_key(example)) not in seen:
+            seen.add(name)
+            kept.append(example)
+    return kept

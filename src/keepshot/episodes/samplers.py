@@ -1,0 +1,149 @@
+"""Which examples stand together in a row. A sampler is a function of an index: order of visit cannot change a row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol, runtime_checkable
+
+from keepshot.episodes.episode import Episode, Scored
+from keepshot.errors import DataError
+from keepshot.keys import generator, permutation
+from keepshot.tasks.example import Example, Task
+from keepshot.tasks.universe import SyntheticTask, draw_task
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """An endless, random-access sequence of episodes."""
+
+    @property
+    def size(self) -> int | None:
+        """Episodes in one pass over the source; None where every episode is new."""
+
+    def draw(self, index: int) -> Episode:
+        """The episode at `index`; the same for the same sampler, whatever was drawn before."""
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroShot:
+    """Every example by itself, each once in a pass, every pass in a new order."""
+
+    stream: str
+    examples: Sequence[Example]
+    seed: int
+
+    @property
+    def size(self) -> int | None:
+        """Examples in one pass."""
+        return len(self.examples)
+
+    def draw(self, index: int) -> Episode:
+        """The `index % size`-th example of pass `index // size`."""
+        turn, place = divmod(index, len(self.examples))
+        row = _order(len(self.examples), self.seed, self.stream, turn)[place]
+        return Episode(self.stream, f"{self.stream} example {row + 1}", (self.examples[row],))
+
+
+@dataclass(frozen=True, slots=True)
+class KShot:
+    """Episodes of many tasks: a task, then a number of shots, then demonstrations and a query without repetition.
+
+    Attributes:
+        stream: Name of the stream.
+        tasks: Each needs at least two examples.
+        shots: Fewest and most demonstrations; drawn evenly.
+        seed: Of the run.
+        scored: Which answers are trained on.
+    """
+
+    stream: str
+    tasks: Sequence[Task]
+    shots: tuple[int, int]
+    seed: int
+    scored: Scored = "all"
+
+    def __post_init__(self) -> None:
+        for task in self.tasks:
+            if len(task.examples) < 2:
+                raise DataError(f"task {task.name!r} has {len(task.examples)} example; few-shot rows need at least 2")
+
+    @property
+    def size(self) -> int | None:
+        """Examples in all tasks: after that many episodes each has been a query once on average."""
+        return sum(len(task.examples) for task in self.tasks)
+
+    def draw(self, index: int) -> Episode:
+        """The episode at `index`."""
+        r = generator(self.seed, "k-shot", self.stream, index)
+        task = r.choice(self.tasks)
+        count = min(r.randint(*self.shots), len(task.examples) - 1)
+        examples = tuple(r.sample(task.examples, count + 1))
+        return Episode(self.stream, f"{self.stream} episode {index} ({task.name})", examples, self.scored)
+
+
+@dataclass(frozen=True, slots=True)
+class Universe:
+    """Episodes of the bundled synthetic universe: a new task of its training families in every episode.
+
+    Attributes:
+        stream: Name of the stream.
+        shots: Fewest and most demonstrations; drawn evenly.
+        seed: Of the run.
+        apart_from: Tasks that must not be drawn: a draw that answers one of these as it does is drawn again.
+        scored: Which answers are trained on.
+    """
+
+    stream: str
+    shots: tuple[int, int]
+    seed: int
+    apart_from: Sequence[Task] = ()
+    scored: Scored = "all"
+
+    @property
+    def size(self) -> int | None:
+        """None: every episode is new."""
+        return None
+
+    def draw(self, index: int) -> Episode:
+        """The episode at `index`."""
+        r = generator(self.seed, "universe", self.stream, index)
+        task = draw_task(r)
+        while any(_answers_as(task, other) for other in self.apart_from):
+            task = draw_task(r)
+        inputs = [task.draw(r) for _ in range(r.randint(*self.shots) + 1)]
+        examples = tuple(Example(text, task.answer(text)) for text in inputs)
+        return Episode(self.stream, f"{self.stream} episode {index} ({task.name})", examples, self.scored)
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Several samplers in one stream, each drawn from as often as its weight says."""
+
+    stream: str
+    parts: Sequence[Sampler]
+    weights: Sequence[float]
+    seed: int
+
+    @property
+    def size(self) -> int | None:
+        """Sum of the parts; None if one of them is endless."""
+        sizes = [part.size for part in self.parts]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+    def draw(self, index: int) -> Episode:
+        """The episode at `index` of the part that the key of `index` chooses."""
+        chosen = generator(self.seed, "mixture", self.stream, index).choices(self.parts, self.weights)[0]
+        return chosen.draw(index)
+
+
+def _answers_as(drawn: SyntheticTask, task: Task, looks: int = 12) -> bool:
+    """Whether `drawn` gives the answers of `task` to its first inputs."""
+    try:
+        return all(drawn.answer(example.input) == example.output for example in task.examples[:looks])
+    except (ValueError, LookupError):  # inputs of another kind than the drawn task's
+        return False
+
+
+@lru_cache(maxsize=8)
+def _order(length: int, seed: int, stream: str, turn: int) -> tuple[int, ...]:
+    return tuple(permutation(length, seed, "zero-shot", stream, turn))

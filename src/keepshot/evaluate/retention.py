@@ -1,0 +1,176 @@
+"""How much few-shot ability is left: retention and its companions.
+
+Retention at n shots is the sum over tasks of (after - chance) divided by the sum of (before - chance). All tasks of the
+suite enter, never a choice made by looking at this run's results.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from keepshot.errors import RunError
+from keepshot.evaluate.curve import Evaluation
+from keepshot.evaluate.items import Item
+from keepshot.evaluate.statistics import Estimate, mean_estimate, ratio_estimate
+from keepshot.tasks.example import Task
+
+# A denominator that may be this small (mean over tasks of accuracy above chance) makes the ratio say nothing.
+SMALLEST_DENOMINATOR = 0.1
+
+# The rule of three: what happens to 3/n of the questions or fewer goes unseen in n of them with a probability of
+# (1 - 3/n)^n = 5 %, and sets that show no change show no spread either. Hanley & Lippman-Hand, JAMA 249 (1983), 1743.
+RULE_OF_THREE = 3
+
+Groups = Mapping[str, Sequence[str]]
+
+
+def retention(before: Evaluation, after: Evaluation, tasks: Sequence[str], shots: int) -> Estimate | None:
+    """Retention over `tasks` at a shot count.
+
+    Where n questions were asked in all, its interval reaches at least 3/n divided by the mean of (before - chance) to
+    either side. Tasks weigh the same, so n is the number of tasks times the fewest questions of one.
+
+    Returns:
+        None where the shot count does not fit all tasks, or the base is not clearly above chance (the lower bound of
+        the denominator is at most .1 per task), or there are fewer than two demonstration sets.
+    """
+    base, tuned = _above_chance(before, tasks, shots), _above_chance(after, tasks, shots)
+    found = _ratio(tuned, base)
+    if base is None or found is None:
+        return None
+    asked = len(tasks) * min(len(before.cells[task, shots]) for task in tasks)
+    unseen = RULE_OF_THREE / asked / float(base.mean())
+    return Estimate(found.value, min(found.low, found.value - unseen), max(found.high, found.value + unseen))
+
+
+def gain_kept(before: Evaluation, after: Evaluation, tasks: Sequence[str], shots: int) -> Estimate | None:
+    """How much of the gain from demonstrations (n-shot minus zero-shot accuracy) is left; None as in `retention`."""
+    gains = []
+    for evaluation in (before, after):
+        many, none = _above_chance(evaluation, tasks, shots), _above_chance(evaluation, tasks, 0)
+        gains.append(None if many is None or none is None or not shots else many - none)
+    return _ratio(gains[1], gains[0])
+
+
+def headline_shots(before: Evaluation, after: Evaluation, tasks: Sequence[str]) -> int | None:
+    """The largest shot count that fits every task; None if only zero-shot does, or there is no task."""
+    fits = [
+        n
+        for n in before.plan.shots
+        if n > 0 and tasks and all((task, n) in evaluation.cells for evaluation in (before, after) for task in tasks)
+    ]
+    return max(fits, default=None)
+
+
+def retention_report(before: Evaluation, after: Evaluation, target: Task | None = None) -> dict[str, Any]:
+    """The `retention` part of `report.json`: the headline, every shot count, NLL, gain kept, and groups of tasks."""
+    tasks = list(before.tasks)
+    shots = headline_shots(before, after, tasks)
+    value = retention(before, after, tasks, shots) if shots is not None else None
+    report: dict[str, Any] = {**_fields(value), "shots": shots}
+    if value is None:
+        report["reason"] = _why_none(before, after, tasks, shots)
+    report["by_shots"] = {
+        str(n): asdict(found) if (found := retention(before, after, tasks, n)) else None for n in before.plan.shots
+    }
+    report["nll"] = _nll(before, after, tasks, shots)
+    report["gain_kept"] = None
+    report["groups"] = {}
+    if shots is not None:
+        kept = gain_kept(before, after, tasks, shots)
+        report["gain_kept"] = asdict(kept) if kept else None
+        for name, members in _groups(before.tasks, target).items():
+            part = retention(before, after, members, shots)
+            report["groups"][name] = asdict(part) if part else None
+    return report
+
+
+def check_paired(before: Evaluation, after: Evaluation) -> None:
+    """Make sure that both evaluations asked the same prompts, wherever a shot count fitted a task in both.
+
+    Raises:
+        RunError: They did not; names the first task, shot count, set and query whose prompts differ.
+    """
+    for task, shots in (cell for cell in before.cells if cell in after.cells):
+        asked, again = _prompts(before.cells[task, shots]), _prompts(after.cells[task, shots])
+        for place in asked | again:
+            if asked.get(place) != again.get(place):
+                raise RunError(
+                    f"task {task!r}, {shots} shots, set {place[0]}, query {place[1]}: the two evaluations asked "
+                    "different prompts; data, template or tokenizer changed in between; delete the evaluations and the "
+                    "tuned model, or start a new run"
+                )
+
+
+def format_matches(task: Task, target: Task | None) -> bool:
+    """Whether a task's answers have the target's format: both a finite label set, or both open text."""
+    return target is not None and bool(task.labels) == bool(target.labels)
+
+
+def _groups(tasks: Mapping[str, Task], target: Task | None) -> dict[str, list[str]]:
+    tests: dict[str, Callable[[Task], bool]] = {
+        "suite": lambda task: task.group == "suite",
+        "own-input": lambda task: task.group == "own-input",
+    }
+    if target is not None:
+        tests["format matches target"] = lambda task: format_matches(task, target)
+        tests["format differs"] = lambda task: not format_matches(task, target)
+    found = {name: [t for t, task in tasks.items() if test(task)] for name, test in tests.items()}
+    return {name: members for name, members in found.items() if members}
+
+
+def _prompts(items: Sequence[Item]) -> dict[tuple[int, int], str]:
+    """What was asked, by set and query."""
+    return {(item.set, item.query): item.prompt for item in items}
+
+
+def _above_chance(evaluation: Evaluation, tasks: Sequence[str], shots: int) -> np.ndarray | None:
+    """Per demonstration set, the mean over tasks of accuracy minus chance."""
+    values = [evaluation.accuracy(task, shots) for task in tasks]
+    if not tasks or any(value is None for value in values):
+        return None
+    chance = np.array([[evaluation.tasks[task].chance] for task in tasks])
+    return np.mean(np.asarray(values, dtype=np.float64) - chance, axis=0)
+
+
+def _ratio(numerator: np.ndarray | None, denominator: np.ndarray | None) -> Estimate | None:
+    if numerator is None or denominator is None:
+        return None
+    size = mean_estimate(denominator.tolist())
+    if size is None or size.low <= SMALLEST_DENOMINATOR:
+        return None
+    return ratio_estimate(numerator.tolist(), denominator.tolist())
+
+
+def _nll(before: Evaluation, after: Evaluation, tasks: Sequence[str], shots: int | None) -> dict[str, float] | None:
+    if shots is None:
+        return None
+    means = {}
+    for name, evaluation in (("before", before), ("after", after)):
+        means[name] = float(np.mean([evaluation.nll(task, shots) for task in tasks]))
+    return means
+
+
+def _fields(value: Estimate | None) -> dict[str, float | None]:
+    return asdict(value) if value else {"value": None, "low": None, "high": None}
+
+
+def _why_none(before: Evaluation, after: Evaluation, tasks: Sequence[str], shots: int | None) -> str:
+    if not tasks:
+        return "the suite has no tasks; choose one that has"
+    if max(before.plan.shots) == 0:
+        return "no shot count above 0 was asked for; add some, such as 4 and 16"
+    if shots is None:
+        return "no shot count above 0 fits the context in every task; use shorter tasks or fewer shots"
+    if before.plan.sets < 2:
+        return "one demonstration set shows no spread; evaluate at least 2 (8 by default)"
+    base = _above_chance(before, tasks, shots)
+    assert base is not None
+    size = mean_estimate(base.tolist())
+    assert size is not None
+    return (
+        f"at {shots} shots the base lies {size.value:+.2f} from chance on average (95 % interval from {size.low:+.2f}; "
+        f"more than {SMALLEST_DENOMINATOR:+} is needed); choose a suite that the base can do"
+    )

@@ -1,0 +1,1 @@
+"""Models by name, what each of their numbers is for, and the bundled one."""

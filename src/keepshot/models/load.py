@@ -1,0 +1,361 @@
+"""Loading models and tokenizers: the bundled mini, a local folder or a hub id; safetensors only, no remote code.
+
+A name is first resolved to a folder, the folder is checked, and only then is anything built from it.
+"""
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    StrictDataclassError,
+)
+from peft import PeftModel
+from safetensors import SafetensorError, safe_open
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    logging,
+)
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from keepshot.errors import ConfigError, ModelError, RunError
+from keepshot.files import read_json
+
+CausalLM: TypeAlias = PreTrainedModel | PeftModel
+
+MINI = "mini"
+"""Name of the bundled model; a folder of that name is written `./mini`."""
+
+DEFAULT_CONTEXT = 2048
+"""Tokens, where a config states no limit (ALiBi models such as BLOOM and MPT, most of which were trained on 2,048)."""
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length", "n_ctx")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
+_DOWNLOADED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+# Sub-folders and `consolidated*` hold the same weights again in other formats.
+_NOT_DOWNLOADED = ["*/*", "consolidated*"]
+_BROKEN = (OSError, ValueError, TypeError, KeyError, RuntimeError, ImportError, SafetensorError, StrictDataclassError)
+
+
+def model_source(name: str) -> str:
+    """Where a model's files are: a folder for `mini` and for local folders, else the hub id as given.
+
+    Raises:
+        ModelError: `name` is written like a path and is no folder, or is no valid hub id.
+
+    Example:
+        >>> model_source("org/some-model")
+        'org/some-model'
+    """
+    if name == MINI:
+        return str(Path(__file__).with_name("mini"))
+    path = Path(name).expanduser()
+    if name and path.is_dir():
+        return str(path)
+    if path.is_file():
+        raise ModelError(f"{name} is a file; name the folder that holds config.json or adapter_config.json")
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith("."):
+        raise ModelError(
+            f"{name!r} is no folder; name {MINI!r}, a model or adapter folder, or a hub id such as org/name"
+        )
+    return name
+
+
+def base_name(name: str) -> str:
+    """The name under which an adapter or a model card refers to a model: `mini`, a hub id, or a folder's full path.
+
+    Example:
+        >>> base_name("mini")
+        'mini'
+    """
+    source = model_source(name)
+    if name == MINI or not Path(source).is_dir():
+        return name
+    return str(Path(source).resolve())
+
+
+def load_model(
+    name: str,
+    *,
+    dtype: str | torch.dtype = "auto",
+    device: str | torch.device | None = None,
+    attention: str | None = None,
+    progress: bool = False,
+) -> CausalLM:
+    """Load a causal LM in evaluation mode; an adapter folder gives its base with the adapter on it.
+
+    Args:
+        name: `mini`, a model or adapter folder, or a hub id of either.
+        dtype: Of the weights: `float32`, `bfloat16`, `float16`, or `auto` (float32 on a CPU, else the stored one).
+        device: None takes the accelerator where there is one, else the CPU.
+        attention: A transformers attention implementation such as `eager`; None takes the model's default.
+        progress: Show transformers' bar. Downloads show the hub's own, which `HF_HUB_DISABLE_PROGRESS_BARS=1` hides.
+
+    Raises:
+        ModelError: The model is missing, broken, pickled, in need of remote code, or no causal LM.
+        ConfigError: `dtype` or `device` is not one that exists.
+
+    Example:
+        >>> model = load_model("mini", device="cpu")
+        >>> model.name_or_path, model.dtype, model.training
+        ('mini', torch.float32, False)
+    """
+    target = _device(device)
+    folder = _folder(name)
+    if not (folder / "adapter_config.json").is_file():
+        return _load_causal_lm(name, folder, _dtype(dtype, name, target), attention, progress).to(target)
+    base = load_model(_adapter_base(folder), dtype=dtype, device=target, attention=attention, progress=progress)
+    if isinstance(base, PeftModel):
+        raise ModelError(f"{name} is an adapter on {base.name_or_path}, itself an adapter; merge that one first")
+    return _load_adapter(name, folder, base)
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model or an adapter; an adapter folder without one has its base's.
+
+    It pads on the right, with the end token where it has no padding token.
+
+    Raises:
+        ModelError: There is no tokenizer, it is broken, or it cannot tell where in the text a token lies.
+
+    Example:
+        >>> load_tokenizer("mini")("hi")["input_ids"]
+        [1, 104, 105]
+    """
+    folder = _folder(name)
+    if not any((folder / file).is_file() for file in _TOKENIZER_FILES):
+        if (folder / "adapter_config.json").is_file():
+            return load_tokenizer(_adapter_base(folder))
+        raise ModelError(f"{name} holds no tokenizer; save one beside the model (tokenizer.save_pretrained)")
+    with quiet():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        except _BROKEN as error:
+            raise ModelError(f"cannot load the tokenizer of {name}: {_first_line(error)}") from error
+    if not tokenizer.is_fast:
+        raise ModelError(f"the tokenizer of {name} gives no offsets; keepshot needs one with a tokenizer.json")
+    tokenizer.name_or_path = base_name(name)
+    tokenizer.padding_side = "right"
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def base_dtype(name: str) -> torch.dtype:
+    """The dtype in which a model's weights are stored; that of its base for an adapter.
+
+    Raises:
+        ModelError: As `load_model`.
+
+    Example:
+        >>> base_dtype("mini")
+        torch.bfloat16
+    """
+    folder = _folder(name)
+    if (folder / "adapter_config.json").is_file():
+        return base_dtype(_adapter_base(folder))
+    config = _read(folder / "config.json")
+    declared = config.get("dtype") or config.get("torch_dtype")
+    if declared in DTYPES:
+        return DTYPES[declared]
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise ModelError(_no_weights(name, folder))
+    with safe_open(weights[0], framework="pt") as file:
+        return file.get_tensor(next(iter(file.keys()))).dtype
+
+
+def context_length(model: CausalLM) -> int:
+    """Tokens that a model can read at once, by its config; `DEFAULT_CONTEXT` where the config states no limit.
+
+    Example:
+        >>> context_length(load_model("mini", device="cpu"))
+        512
+    """
+    settings = model.config.get_text_config().to_dict()
+    stated = (settings.get(key) for key in _CONTEXT_KEYS)
+    return next((length for length in stated if isinstance(length, int) and length > 0), DEFAULT_CONTEXT)
+
+
+def _folder(name: str) -> Path:
+    """The folder of a model's files, downloaded where `name` is a hub id, and known to be a model or an adapter."""
+    source = model_source(name)
+    folder = Path(source)
+    if not folder.is_dir():
+        try:
+            folder = Path(snapshot_download(source, allow_patterns=_DOWNLOADED, ignore_patterns=_NOT_DOWNLOADED))
+        except GatedRepoError as error:
+            raise ModelError(f"{name} is gated on the hub; accept its terms there and run `hf auth login`") from error
+        except (RepositoryNotFoundError, HFValidationError) as error:
+            raise ModelError(
+                f"{name} is no folder, and no model on the hub that you may see (`hf auth login`)"
+            ) from error
+        except LocalEntryNotFoundError as error:
+            raise ModelError(
+                f"{name} is no folder, and neither the hub nor a complete local copy can be reached; "
+                f"go online once, or name {MINI!r} or a model folder"
+            ) from error
+        except OSError as error:
+            raise ModelError(f"cannot download {name}: {_first_line(error)}") from error
+    if not any((folder / file).is_file() for file in ("config.json", "adapter_config.json")):
+        inside = [folder / part for part in ("model", "adapter") if (folder / part).is_dir()]
+        hint = f"; did you mean {inside[0]}?" if inside else ""
+        raise ModelError(f"{name} is no model folder: it holds neither config.json nor adapter_config.json{hint}")
+    return folder
+
+
+def _adapter_base(folder: Path) -> str:
+    config = folder / "adapter_config.json"
+    base = _read(config).get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise ModelError(f"{config} names no base_model_name_or_path; write the base model's name there")
+    return base
+
+
+def _load_causal_lm(
+    name: str, folder: Path, dtype: torch.dtype, attention: str | None, progress: bool
+) -> PreTrainedModel:
+    _check_architecture(name, folder)
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(_no_weights(name, folder))
+    with quiet(progress):
+        try:
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=dtype,
+                attn_implementation=attention,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+        except _BROKEN as error:
+            raise ModelError(f"cannot load {name}: {_first_line(error)}") from error
+    # transformers fills absent weights with random numbers and only logs it.
+    if missing := sorted(report["missing_keys"]):
+        raise ModelError(f"{name} is incomplete: {len(missing)} parameters are not in its files, {missing[0]} for one")
+    model.name_or_path = model.config.name_or_path = base_name(name)
+    return model.eval()
+
+
+def _load_adapter(name: str, folder: Path, base: PreTrainedModel) -> PeftModel:
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise ModelError(f"{name} holds no adapter_model.safetensors; pickled adapters are not loaded, save it anew")
+    with peft_warnings():
+        try:
+            model = PeftModel.from_pretrained(base, folder, torch_device=str(base.device))
+        except (*_BROKEN, UserWarning) as error:
+            raise ModelError(f"cannot load the adapter {name}: {_first_line(error)}") from error
+    return model.eval()
+
+
+def _check_architecture(name: str, folder: Path) -> None:
+    settings = _read(folder / "config.json")
+    model_type = settings.get("model_type")
+    if model_type not in CONFIG_MAPPING:
+        if "auto_map" in settings:
+            raise ModelError(
+                f"{name} needs code from its own repository, which keepshot does not run; use another model"
+            )
+        raise ModelError(f"{name} has model type {model_type!r}, unknown to the installed transformers; update it")
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except _BROKEN as error:
+        raise ModelError(f"cannot read the config of {name}: {_first_line(error)}") from error
+    architecture = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type)
+    stated = settings.get("architectures") or [architecture]
+    causal = architecture in stated or any(one.endswith(("ForCausalLM", "LMHeadModel")) for one in stated)
+    if config.is_encoder_decoder or architecture is None or not causal:
+        what = stated[0] or model_type
+        raise ModelError(f"{name} is a {what}; keepshot tunes decoder-only causal language models (…ForCausalLM)")
+
+
+@contextmanager
+def peft_warnings() -> Iterator[None]:
+    """Raise PEFT's warning that an adapter lacks weights (it fills in fresh ones); drop one about its own code."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Found missing adapter keys", category=UserWarning)
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        yield
+
+
+@contextmanager
+def quiet(progress: bool = False) -> Iterator[None]:
+    """Keep transformers' bars and warnings off the screen while it loads or saves; both return afterwards.
+
+    What matters among them, such as missing weights, keepshot raises itself.
+
+    Args:
+        progress: Leave the bars.
+
+    Example:
+        >>> with quiet():
+        ...     logging.is_progress_bar_enabled()
+        False
+        >>> logging.is_progress_bar_enabled()
+        True
+    """
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    if not progress:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        # A CUDA build names CUDA as its accelerator on machines without one, too.
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return found or torch.device("cpu")
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"device {device!r} does not exist; use cpu, cuda, cuda:1, mps, …") from error
+
+
+def _dtype(dtype: str | torch.dtype, name: str, device: torch.device) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype == "auto":
+        return torch.float32 if device.type == "cpu" else base_dtype(name)
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype {dtype!r} is not one of auto, {', '.join(DTYPES)}")
+    return DTYPES[dtype]
+
+
+def _no_weights(name: str, folder: Path) -> str:
+    pickled = [file.name for file in sorted(folder.iterdir()) if file.suffix in {".bin", ".pt", ".pth", ".ckpt"}]
+    found = f"only pickled weights ({pickled[0]}), which can run code" if pickled else "no weights"
+    return f"{name} has {found}; keepshot loads safetensors, which save_pretrained writes"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except RunError as error:
+        raise ModelError(str(error)) from None
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

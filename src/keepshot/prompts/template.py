@@ -1,0 +1,115 @@
+"""Examples to text: where each answer stands in it is known by construction, never searched for.
+
+A template renders demonstrations and a query alike, so that the same code makes training rows and evaluation prompts.
+An answer's span holds what the model must write to be right and to stop: the text *and* its terminator.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from keepshot.tasks.example import Example, Turn
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Text with the character span of every answer.
+
+    Attributes:
+        text: Demonstrations and the query with its answer.
+        answers: One `(start, end)` per example in order; the last is the query's.
+        add_special_tokens: Whether the tokenizer puts its begin token in front; false if the text already has it.
+    """
+
+    text: str
+    answers: tuple[Span, ...]
+    add_special_tokens: bool = True
+
+
+@runtime_checkable
+class Template(Protocol):
+    """Renders examples, the last of which is the query."""
+
+    @property
+    def name(self) -> str:
+        """As written in a config."""
+
+    def render(self, examples: Sequence[Example]) -> Prompt:
+        """Text and answer spans of `examples` in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockTemplate:
+    r"""One block of plain text per example; the next follows at once.
+
+    An instruction that all examples share stands once, at the top; otherwise each block carries its own. Earlier turns
+    of a conversation are blocks that are not scored.
+
+    Attributes:
+        name: As written in a config.
+        question: Before and after the input.
+        answer: Before the answer; what stands in `lead` belongs to the answer's span, since most tokenizers join a
+            space to the word that follows it.
+        lead: White space before the answer.
+        end: The terminator. One line end: most tokenizers cut two of them in one way before a block and in another at
+            the end of a text, so that no demonstration would end as the query's answer does.
+        instruction: Before and after an instruction.
+
+    Example:
+        >>> PLAIN.render([Example("2 3", "5"), Example("4 4", "8")]).text
+        'Q: 2 3\nA: 5\nQ: 4 4\nA: 8\n'
+    """
+
+    name: str
+    question: tuple[str, str]
+    answer: str
+    lead: str
+    end: str
+    instruction: tuple[str, str]
+
+    def render(self, examples: Sequence[Example]) -> Prompt:
+        """Text and answer spans of `examples` in order."""
+        shared = {example.instruction for example in examples}
+        parts: list[str] = []
+        length, spans = 0, []
+
+        def write(*texts: str) -> None:
+            nonlocal length
+            for text in texts:
+                parts.append(text)
+                length += len(text)
+
+        if len(shared) == 1 and "" not in shared:
+            write(self.instruction[0], examples[0].instruction, self.instruction[1])
+        for example in examples:
+            if len(shared) > 1 and example.instruction:
+                write(self.instruction[0], example.instruction, self.instruction[1])
+            for turn in example.history:
+                write(*self._turn(turn))
+            write(self.question[0], example.input, self.question[1], self.answer)
+            start = length
+            write(self.lead, example.output, self.end)
+            spans.append((start, length))
+        return Prompt("".join(parts), tuple(spans))
+
+    def _turn(self, turn: Turn) -> tuple[str, ...]:
+        match turn.role:
+            case "system":
+                return (self.instruction[0], turn.content, self.instruction[1])
+            case "user":
+                return (self.question[0], turn.content, self.question[1])
+            case "assistant":
+                return (self.answer, self.lead, turn.content, self.end)
+
+
+PLAIN = BlockTemplate("plain", ("Q: ", "\n"), "A:", " ", "\n", ("", "\n\n"))
+INSTRUCTION = BlockTemplate(
+    "instruction",
+    ("### Input:\n", "\n\n"),
+    "### Response:",
+    "\n",
+    "\n",
+    ("### Instruction:\n", "\n\n"),
+)

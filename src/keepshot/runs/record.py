@@ -1,0 +1,150 @@
+"""A run's result as the contract `keepshot.report/1` has it."""
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keepshot.config import RunConfig
+from keepshot.evaluate import (
+    Estimate,
+    Evaluation,
+    check_paired,
+    curve_points,
+    format_matches,
+    gate_verdict,
+    mean_estimate,
+    retention_report,
+)
+from keepshot.runs.data import TargetData
+from keepshot.runs.folder import versions
+from keepshot.tasks.example import Suite
+
+SCHEMA = "keepshot.report/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run found.
+
+    Attributes:
+        config: Of the run.
+        target: Its data.
+        suite: The held-out tasks.
+        before: Of the base: the target and the suite.
+        after: Of the tuned model: the same.
+        cost: Of the training, with its notes.
+        model_path: Name of the saved model inside the run folder.
+        notes: What a reader should know.
+        bad_rows: Bad rows that were left out.
+        prompt: Name of the template, and a one-shot prompt with its answer as the model sees it.
+    """
+
+    config: RunConfig
+    target: TargetData
+    suite: Suite
+    before: Evaluation
+    after: Evaluation
+    cost: dict[str, Any]
+    model_path: str
+    notes: tuple[str, ...]
+    bad_rows: int
+    prompt: dict[str, str]
+
+
+def run_report(result: Result) -> dict[str, Any]:
+    """The content of `report.json`."""
+    config, target, before, after = result.config, result.target, result.before, result.after
+    check_paired(before, after)
+    held_out = [task.name for task in result.suite.tasks]
+    retention = retention_report(_only(before, held_out), _only(after, held_out), target.task)
+    estimate = None
+    if retention["value"] is not None:
+        estimate = Estimate(retention["value"], retention["low"], retention["high"])
+    cost = {name: value for name, value in result.cost.items() if name not in ("method", "learning_rate")}
+    return {
+        "schema": SCHEMA,
+        "name": Path(config.output).name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "base": config.model,
+        "method": result.cost["method"],
+        "model_path": result.model_path,
+        "target": {
+            "task": target.name,
+            "metric": target.task.scoring,
+            "chance": target.task.chance,
+            "before": curve_points(before, [target.name]),
+            "after": curve_points(after, [target.name]),
+        },
+        "held_out": {
+            "suite": result.suite.name,
+            "tasks": {
+                task.name: {
+                    "group": task.group,
+                    "chance": task.chance,
+                    "metric": task.scoring,
+                    "format_matches_target": format_matches(task, target.task),
+                    "before": curve_points(before, [task.name]),
+                    "after": curve_points(after, [task.name]),
+                }
+                for task in result.suite.tasks
+            },
+            "before": curve_points(before, held_out),
+            "after": curve_points(after, held_out),
+        },
+        "retention": retention,
+        **_gain(result),
+        "gate": asdict(gate_verdict(estimate, config.gate.max_drop, retention.get("reason", ""))),
+        "cost": cost,
+        "prompt": result.prompt,
+        "settings": config.model_dump(mode="json") | {"learning_rate": result.cost["learning_rate"]},
+        "data": {
+            "train_rows": len(target.train),
+            "validation_rows": len(target.validation),
+            "test_rows": len(target.task.examples),
+            "skipped_rows": result.bad_rows,
+            "shared_with_test": target.shared_with_test,
+        },
+        "seed": config.seed,
+        "versions": versions(),
+        "notes": _notes(result),
+    }
+
+
+def _only(evaluation: Evaluation, tasks: list[str]) -> Evaluation:
+    return Evaluation(
+        evaluation.model,
+        evaluation.plan,
+        {name: evaluation.tasks[name] for name in tasks},
+        {cell: items for cell, items in evaluation.cells.items() if cell[0] in tasks},
+        evaluation.shared_context,
+    )
+
+
+def _gain(result: Result) -> dict[str, Any]:
+    """Zero-shot accuracy on the target, after minus before, paired by demonstration set."""
+    name, first = result.target.name, result.before.plan.shots[0]
+    before, after = result.before.accuracy(name, first), result.after.accuracy(name, first)
+    if first != 0 or before is None or after is None:
+        return {"gain": None, "gain_interval": None}
+    differences = np.asarray(after) - np.asarray(before)
+    estimate = mean_estimate(differences.tolist())
+    return {
+        "gain": float(differences.mean()),
+        "gain_interval": {"low": estimate.low, "high": estimate.high} if estimate else None,
+    }
+
+
+def _notes(result: Result) -> list[str]:
+    notes = list(result.notes)
+    if result.bad_rows:
+        notes.append(f"{result.bad_rows} bad rows of data and suite were left out (on_bad_row: skip).")
+    if not (result.before.shared_context and result.after.shared_context):
+        notes.append("This architecture's cache cannot be forked: every prompt was computed whole, with equal numbers.")
+    if result.config.model == "mini":
+        notes.append(
+            "Measured on the bundled 6.5 M-parameter model; what it shows of a method need not hold for a large one."
+        )
+    return notes

@@ -1,0 +1,245 @@
+"""Train a prepared model, and save it as a user loads it."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import PreTrainedTokenizerBase, TrainingArguments
+from transformers.trainer_utils import set_seed
+
+from keepshot.config import RunConfig
+from keepshot.episodes import Sampler
+from keepshot.errors import DataError
+from keepshot.files import new_folder
+from keepshot.models.load import quiet
+from keepshot.prompts import Template, encode
+from keepshot.runs.folder import RunFolder
+from keepshot.strategies import TARGET, Strategy, TrainableSet
+from keepshot.tasks.example import Example
+from keepshot.tasks.read import OnBadRow
+from keepshot.train import (
+    KeepTrainer,
+    PlannedRow,
+    Planner,
+    Stream,
+    checkpoints,
+    num_steps,
+    rows_per_step,
+    training_arguments,
+)
+
+# Longest row where the config gives none: the context, but not beyond this, for memory's sake.
+DEFAULT_MAX_LENGTH = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """How text becomes rows in a run."""
+
+    template: Template
+    tokenizer: PreTrainedTokenizerBase
+    max_length: int
+
+    def lengths(self, examples: Sequence[Example]) -> list[int]:
+        """Tokens of each example's row by itself."""
+        return [len(row.ids) for row in encode([self.template.render([e]) for e in examples], self.tokenizer)]
+
+    def fitting(self, examples: Sequence[Example]) -> tuple[Example, ...]:
+        """The examples whose rows by themselves are not longer than a training row."""
+        lengths = self.lengths(examples)
+        return tuple(e for e, length in zip(examples, lengths, strict=True) if length <= self.max_length)
+
+    def fitting_target(self, examples: Sequence[Example], on_bad_row: OnBadRow) -> tuple[Example, ...]:
+        """As `fitting`, for the rows that the run is about.
+
+        Raises:
+            DataError: One does not fit and `on_bad_row` is `raise`, or none fits.
+        """
+        kept = self.fitting(examples)
+        if len(kept) == len(examples) or (kept and on_bad_row == "skip"):
+            return kept
+        lengths = self.lengths(examples)
+        first = next(i for i, length in enumerate(lengths) if length > self.max_length)
+        raise DataError(
+            f"{len(examples) - len(kept)} of {len(examples)} training rows are longer than {self.max_length} tokens "
+            f"(the first is row {first + 1} with {lengths[first]}); raise data.max_length, or leave them out with "
+            "--on-bad-row skip (config: data.on_bad_row: skip)"
+        )
+
+
+def build_planner(
+    config: RunConfig, strategy: Strategy, samplers: Sequence[Sampler], encoder: Encoder, num_processes: int = 1
+) -> Planner:
+    """The planner of a strategy's streams."""
+    streams = [
+        Stream(spec.name, sampler, spec.share, strategy.weight(spec.name))
+        for spec, sampler in zip(strategy.streams, samplers, strict=True)
+    ]
+    return Planner(
+        streams,
+        encoder.template,
+        encoder.tokenizer,
+        encoder.max_length,
+        rows_per_step(config.train, num_processes),
+        config.train.get("tokens_per_step"),
+    )
+
+
+def steps_in_all(config: RunConfig, planner: Planner) -> int:
+    """Optimiser steps of the run."""
+    return num_steps(config.train, num_rows=target_size(planner), rows=mean_rows(planner))
+
+
+def target_size(planner: Planner) -> int:
+    """Examples of the target."""
+    size = planner.streams[0].sampler.size
+    assert size is not None
+    return size
+
+
+def mean_rows(planner: Planner) -> float:
+    """Mean number of target rows in a step: exact by rows, by the mean row length where steps are counted in tokens."""
+    if planner.tokens_per_step is None:
+        return float(planner.rows_per_step)
+    size = target_size(planner)
+    sample = [planner.streams[0].sampler.draw(index) for index in range(min(size, 2000))]
+    rows = encode([planner.template.render(episode.examples) for episode in sample], planner.tokenizer)
+    mean_length = sum(len(row.ids) for row in rows) / len(rows)
+    rest = 1.0 - sum(stream.share or 0.0 for stream in planner.streams)
+    return max(1.0, rest * planner.tokens_per_step / mean_length)
+
+
+def run_arguments(config: RunConfig, planner: Planner, folder: RunFolder, learning_rate: float) -> TrainingArguments:
+    """The training arguments of a run.
+
+    Raises:
+        ConfigError: transformers refuses them.
+    """
+    return training_arguments(
+        config.train,
+        folder=folder.checkpoints,
+        seed=config.seed,
+        learning_rate=learning_rate,
+        max_steps=steps_in_all(config, planner),
+        steps_per_epoch=max(1, round(target_size(planner) / mean_rows(planner))),
+    )
+
+
+def training_dtype(arguments: TrainingArguments) -> str:
+    """Frozen weights may stay as they are stored only under autocast; else all that computes together is float32."""
+    return "auto" if arguments.bf16 or arguments.fp16 else "float32"
+
+
+def train(
+    trainable: TrainableSet,
+    planner: Planner,
+    args: TrainingArguments,
+    *,
+    validation: Sequence[Example],
+    folder: RunFolder,
+) -> dict[str, Any]:
+    """Train from the newest complete checkpoint, or from the start; returns what it cost (see `training.json`).
+
+    Raises:
+        RunError: The loss or the gradient is not finite.
+    """
+    set_seed(args.seed)
+    folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    trainer = KeepTrainer(
+        trainable,
+        args,
+        planner,
+        metrics=folder.metrics,
+        micro_batch_tokens=args.per_device_train_batch_size * planner.max_length,
+        validation=validation_rows(validation, planner),
+    )
+    found = checkpoints(folder.checkpoints)
+    if not found:
+        folder.metrics.unlink(missing_ok=True)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    start = time.monotonic()
+    trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
+    trainer.check_finite()
+    state = trainer.plan_state
+    total = sum(stream.tokens for stream in state.streams.values())
+    return {
+        "train_seconds": trainer.seconds_before + time.monotonic() - start,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "tokens": total,
+        "trainable_parameters": trainable.num_parameters,
+        "total_parameters": trainable.num_total,
+        "steps": state.step,
+        "streams": {
+            name: {
+                "episodes": stream.drawn,
+                "tokens": stream.tokens,
+                "share": stream.tokens / total,
+                "weight": stream.delivered / state.step,
+                "dropped_demonstrations": stream.dropped,
+            }
+            for name, stream in state.streams.items()
+        },
+    }
+
+
+def validation_rows(examples: Sequence[Example], planner: Planner) -> list[PlannedRow]:
+    """Zero-shot rows of the validation part, but for those that are too long."""
+    rows = encode([planner.template.render([example]) for example in examples], planner.tokenizer)
+    return [
+        PlannedRow(TARGET, f"validation example {i + 1}", row, row.answers[-1:], 1.0)
+        for i, row in enumerate(rows)
+        if len(row.ids) <= planner.max_length
+    ]
+
+
+def save_trained(
+    trainable: TrainableSet,
+    tokenizer: PreTrainedTokenizerBase,
+    path: Path,
+    dtype: torch.dtype,
+    *,
+    check: Callable[[Path], None],
+) -> None:
+    """Save a model (in the base's dtype) or an adapter, with the tokenizer; `path` is complete and checked or absent.
+
+    Args:
+        trainable: What was trained.
+        tokenizer: Of the base.
+        path: Where to.
+        dtype: Of the base's stored weights.
+        check: Called with the folder before it gets its name; an error leaves `path` absent.
+    """
+    with new_folder(path) as aside:
+        model = trainable.model
+        with quiet():
+            if isinstance(model, PeftModel):
+                model.save_pretrained(aside, save_embedding_layers=False)  # PEFT would look the base up on the hub
+            else:
+                model.to(dtype).save_pretrained(aside)
+        tokenizer.save_pretrained(aside)
+        (aside / "README.md").unlink(missing_ok=True)  # PEFT's empty card; the run folder has a filled one
+        check(aside)
+
+
+def stream_lines(planner: Planner) -> list[str]:
+    """Each stream's share of the computed tokens (its cost) and weight in the loss (its effect), as text."""
+    rest = 1.0 - sum(stream.share or 0.0 for stream in planner.streams)
+    return [
+        f"stream {stream.name}: {stream.share or rest:.0%} of the tokens, {stream.weight:.0%} of the loss"
+        for stream in planner.streams
+    ]
+
+
+def peak_memory_bytes() -> int:
+    """Peak memory: of the GPU where there is one, else the resident memory of the process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,89 @@
+"""What a task is made of. Everything else in keepshot takes these records and never changes them."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal
+
+Role = Literal["system", "user", "assistant"]
+Scoring = Literal["exact_match", "options"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An earlier turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One input with its answer.
+
+    Attributes:
+        input: What is asked.
+        output: The answer, without surrounding white space.
+        instruction: What to do with inputs of this kind; empty where demonstrations say it.
+        options: The answers to choose from; if given, `output` is one of them.
+        aliases: Other answers that count as right.
+        history: Earlier turns of the conversation whose last user turn is `input`.
+    """
+
+    input: str
+    output: str
+    instruction: str = ""
+    options: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    history: tuple[Turn, ...] = ()
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Every answer that counts as right, the main one first."""
+        return (self.output, *self.aliases)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Examples of one input-output relation, and how answers to it are scored.
+
+    Attributes:
+        name: Unique within a suite.
+        examples: The pool that queries are drawn from.
+        pool: The pool that demonstrations are drawn from; empty means `examples` (never the query itself).
+        scoring: `exact_match` (the greedy answer equals one of `Example.answers`, terminator included) or `options`
+            (the right option has the highest log-likelihood).
+        labels: All answers, where the set is finite; else empty.
+        group: `suite` for tasks over inputs of their own, `own-input` for tasks over the target's inputs.
+    """
+
+    name: str
+    examples: tuple[Example, ...]
+    pool: tuple[Example, ...] = ()
+    scoring: Scoring = "exact_match"
+    labels: tuple[str, ...] = ()
+    group: Literal["suite", "own-input"] = "suite"
+
+    @property
+    def chance(self) -> float:
+        """Accuracy without looking at the input: the larger of 1/labels and the majority share; 0 for open answers.
+
+        Where every question brings options of its own, the mean of 1/options.
+
+        Example:
+            >>> Task("t", (Example("a", "x"), Example("b", "x"), Example("c", "y")), labels=("x", "y")).chance
+            0.6666666666666666
+        """
+        if not self.labels and self.scoring == "options":
+            return sum(1 / len(example.options) for example in self.examples) / len(self.examples)
+        if not self.labels:
+            return 0.0
+        most = Counter(example.output for example in self.examples).most_common(1)[0][1]
+        return max(1 / len(self.labels), most / len(self.examples))
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """Tasks that a model is asked about but was not tuned for."""
+
+    name: str
+    tasks: tuple[Task, ...] = field(default=())

@@ -1,0 +1,283 @@
+"""In-context tasks over the user's own inputs: where forgetting is worst, and where a suite of other tasks is blind.
+
+A model that was tuned on some kind of input tends to answer every input of that kind in the target's way, whatever the
+demonstrations show. These tasks ask for something else about the same inputs. Their functions are generic, and none is
+used by an anchor in training, so that a good score is kept ability and not practice.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from keepshot import keys
+from keepshot.errors import DataError
+from keepshot.tasks.example import Example, Task
+from keepshot.tasks.read import finite_labels
+from keepshot.tasks.universe import VOWELS, word
+
+Value = TypeVar("Value", str, bool)
+
+FEWEST_INPUTS = 40  # one demonstration set of 16 and two dozen queries
+_MOST_INPUTS = 400
+_TRANSFORMATIONS = 4
+_PREDICATES = 2
+_MAJORITY = 0.85  # a commoner answer could be guessed, and a function that agrees more often is the same function
+_RESERVED_AGREEMENT = 0.6  # the larger of two numbers is the first, which anchors ask for, half of the time
+
+
+@dataclass(frozen=True, slots=True)
+class _Function(Generic[Value]):
+    name: str
+    apply: Callable[[str], Value]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What can be asked about inputs of one kind: candidates in the order of preference."""
+
+    transformations: tuple[_Function[str], ...]
+    predicates: tuple[_Function[bool], ...]
+
+
+def own_input_tasks(examples: Sequence[Example], seed: int) -> tuple[Task, ...]:
+    """Six in-context tasks made of the inputs of `examples`: four transformations and two predicates.
+
+    Inputs of one word are asked about characters, inputs of several words about words, digits about numbers. A function
+    that says little about these inputs makes way for the next of a fixed list: one whose commonest answer has a share
+    above .85, or that mostly agrees with another task or with a function that anchors use. Where the list runs out
+    there are fewer tasks. Where the answers of a transformation are few, they are its labels. Predicates are answered
+    with two label words that mean nothing and are no answer of the target.
+
+    Args:
+        examples: Examples of the target; only their inputs are used, at most 400 of them by a keyed choice.
+        seed: Keys the choice of inputs and the label words.
+
+    Returns:
+        Tasks of the group `own-input`, each over the same inputs.
+
+    Raises:
+        DataError: There are fewer than 40 different inputs.
+
+    Example:
+        >>> examples = [Example(f"{a}{b}rin", "x") for a in "bdfgklmpae" for b in "aeiou"]
+        >>> [task.name for task in own_input_tasks(examples, seed=0)][:4]
+        ['own/drop-first', 'own/second', 'own/swap-ends', 'own/vowels']
+    """
+    inputs = _distinct_inputs(examples, seed)
+    kind = _kind(inputs)
+    answers = {answer.casefold() for example in examples for answer in (*example.answers, *example.options)}
+    transformations = _informative(kind.transformations, inputs, _TRANSFORMATIONS, _RESERVED)
+    predicates = _informative(kind.predicates, inputs, _PREDICATES, ())
+    return (
+        *(_transformation_task(function, inputs) for function in transformations),
+        *(_predicate_task(function, inputs, _label_words(answers, seed, function.name)) for function in predicates),
+    )
+
+
+def _distinct_inputs(examples: Sequence[Example], seed: int) -> tuple[str, ...]:
+    inputs = [text for text in dict.fromkeys(example.input for example in examples) if text.strip()]
+    if len(inputs) < FEWEST_INPUTS:
+        raise DataError(
+            f"{len(inputs)} different inputs are too few for tasks over the target's own inputs, which need at least "
+            f"{FEWEST_INPUTS}: add test examples"
+        )
+    order = keys.permutation(len(inputs), seed, "own-input", "inputs")
+    return tuple(inputs[place] for place in order[:_MOST_INPUTS])
+
+
+def _kind(inputs: Sequence[str]) -> _Kind:
+    several = sum(len(text.split()) > 1 for text in inputs) * 2 > len(inputs)
+    if all(re.fullmatch(r"\s*[0-9]+(\s+[0-9]+)*\s*", text) for text in inputs):
+        return _NUMBERS if several else _DIGITS
+    return _WORDS if several else _CHARACTERS
+
+
+def _informative(
+    candidates: Iterable[_Function[Value]], inputs: Sequence[str], count: int, reserved: Iterable[_Function[Value]]
+) -> list[_Function[Value]]:
+    """The first `count` candidates that tell the inputs apart, each in a way of its own."""
+    taken = [[function.apply(text) for text in inputs] for function in reserved]
+    chosen: list[_Function[Value]] = []
+    for candidate in candidates:
+        values = [candidate.apply(text) for text in inputs]
+        common = Counter(values).most_common(1)[0][1] / len(values)
+        if common > _MAJORITY or any(_same(values, others) for others in taken):
+            continue
+        chosen.append(candidate)
+        taken.append(values)
+        if len(chosen) == count:
+            break
+    return chosen
+
+
+def _same(values: Sequence[Value], others: Sequence[Value]) -> bool:
+    """Whether two functions are one for these inputs; a predicate and its opposite are."""
+    agreement = sum(value == other for value, other in zip(values, others, strict=True)) / len(values)
+    if isinstance(values[0], bool):
+        return max(agreement, 1 - agreement) > _MAJORITY
+    return agreement > _RESERVED_AGREEMENT
+
+
+def _transformation_task(function: _Function[str], inputs: Sequence[str]) -> Task:
+    examples = tuple(Example(text, function.apply(text)) for text in inputs)
+    labels = finite_labels(Counter(example.output for example in examples))
+    return Task(f"own/{function.name}", examples, labels=labels, group="own-input")
+
+
+def _predicate_task(function: _Function[bool], inputs: Sequence[str], labels: tuple[str, str]) -> Task:
+    yes, no = labels
+    examples = tuple(Example(text, yes if function.apply(text) else no) for text in inputs)
+    return Task(f"own/{function.name}", examples, labels=labels, group="own-input")
+
+
+def _label_words(answers: set[str], seed: int, name: str) -> tuple[str, str]:
+    """Two words that are no answers of the target and differ from the first letter on."""
+    random = keys.generator(seed, "own-input", "labels", name)
+    words: list[str] = []
+    while len(words) < 2:
+        drawn = word(random, 3, 4)
+        if drawn not in answers and all(drawn[0] != other[0] for other in words):
+            words.append(drawn)
+    return words[0], words[1]
+
+
+def _on_characters(name: str, apply: Callable[[str], str]) -> _Function[str]:
+    """Where nothing would be left, the answer is the input."""
+    return _Function(name, lambda text: apply(text.strip()).strip() or text.strip())
+
+
+def _on_words(name: str, apply: Callable[[list[str]], str]) -> _Function[str]:
+    return _Function(name, lambda text: apply(text.split()))
+
+
+def _on_numbers(name: str, apply: Callable[[list[int]], int]) -> _Function[str]:
+    return _Function(name, lambda text: str(apply([int(part) for part in text.split()])))
+
+
+def _if_characters(name: str, holds: Callable[[str], bool]) -> _Function[bool]:
+    return _Function(name, lambda text: holds(text.strip().casefold()))
+
+
+def _if_words(name: str, holds: Callable[[list[str]], bool]) -> _Function[bool]:
+    return _Function(name, lambda text: holds(text.casefold().split()))
+
+
+def _if_numbers(name: str, holds: Callable[[list[int]], bool]) -> _Function[bool]:
+    return _Function(name, lambda text: holds([int(part) for part in text.split()]))
+
+
+def _swap_ends(text: str) -> str:
+    return text[-1] + text[1:-1] + text[0] if len(text) > 1 else text
+
+
+def _vowels(text: str) -> str:
+    return "".join(letter for letter in text if letter.casefold() in VOWELS)
+
+
+def _initials(words: list[str]) -> str:
+    return "".join(word[0] for word in words[:3])
+
+
+# What self-anchors, the training episodes made of the same inputs, ask for.
+_RESERVED = (
+    _on_characters("first-character", lambda text: text[0]),
+    _on_characters("last-character", lambda text: text[-1]),
+    _on_characters("first-two-characters", lambda text: text[:2]),
+    _on_characters("reverse", lambda text: text[::-1]),
+    _on_characters("upper", str.upper),
+    _on_characters("length", lambda text: str(len(text))),
+    _on_characters("repeated-end", lambda text: text + text[-1]),
+    _on_words("first-word", lambda words: words[0]),
+    _on_words("last-word", lambda words: words[-1]),
+)
+
+_CHARACTERS = _Kind(
+    transformations=(
+        _on_characters("drop-first", lambda text: text[1:]),
+        _on_characters("second", lambda text: text[1:2]),
+        _on_characters("swap-ends", _swap_ends),
+        _on_characters("vowels", _vowels),
+        _on_characters("drop-last", lambda text: text[:-1]),
+        _on_characters("rotate", lambda text: text[1:] + text[0]),
+        _on_characters("double-first", lambda text: text[0] + text),
+        _on_characters("middle", lambda text: text[len(text) // 2]),
+    ),
+    predicates=(
+        _if_characters("starts-with-vowel", lambda text: text[0] in VOWELS),
+        _if_characters("first-before-last", lambda text: text[0] < text[-1]),
+        _if_characters("ends-with-vowel", lambda text: text[-1] in VOWELS),
+        _if_characters("second-is-vowel", lambda text: text[1:2] in tuple(VOWELS)),
+        _if_characters("first-before-second", lambda text: text[:1] < text[1:2]),
+        _if_characters("middle-before-last", lambda text: text[len(text) // 2] < text[-1]),
+        _if_characters("second-before-last", lambda text: text[1:2] < text[-1]),
+    ),
+)
+
+_WORDS = _Kind(
+    transformations=(
+        _on_words("second-word", lambda words: words[min(1, len(words) - 1)]),
+        _on_words("last-then-first-word", lambda words: f"{words[-1]} {words[0]}"),
+        _on_words("longest-word", lambda words: max(words, key=len)),
+        _on_words("second-last-word", lambda words: words[max(len(words) - 2, 0)]),
+        _on_words("third-word", lambda words: words[min(2, len(words) - 1)]),
+        _on_words("initials", _initials),
+        _on_words("shortest-word", lambda words: min(words, key=len)),
+        _on_words("cut-first-word", lambda words: words[0][1:] or words[0]),
+        _on_words("cut-last-word", lambda words: words[-1][1:] or words[-1]),
+    ),
+    predicates=(
+        _if_words("first-word-shorter-than-last", lambda words: len(words[0]) < len(words[-1])),
+        _if_words("starts-with-vowel", lambda words: words[0][0] in VOWELS),
+        _if_words("first-word-before-last", lambda words: words[0] < words[-1]),
+        _if_words("last-word-starts-with-vowel", lambda words: words[-1][0] in VOWELS),
+        _if_words("second-word-shorter-than-first", lambda words: len(words[min(1, len(words) - 1)]) < len(words[0])),
+        _if_words("second-word-starts-with-vowel", lambda words: words[min(1, len(words) - 1)][0] in VOWELS),
+        _if_words("some-word-twice", lambda words: len(set(words)) < len(words)),
+    ),
+)
+
+_DIGITS = _Kind(
+    transformations=(
+        _on_characters("drop-first", lambda text: text[1:]),
+        _on_characters("second", lambda text: text[1:2]),
+        _on_characters("swap-ends", _swap_ends),
+        _on_characters("largest-digit", max),
+        _on_characters("drop-last", lambda text: text[:-1]),
+        _on_characters("digits-in-order", lambda text: "".join(sorted(text))),
+        _on_characters("rotate", lambda text: text[1:] + text[0]),
+        _on_numbers("plus-3", lambda numbers: numbers[0] + 3),
+        _on_numbers("doubled", lambda numbers: numbers[0] * 2),
+        _on_numbers("plus-10", lambda numbers: numbers[0] + 10),
+        _on_numbers("tripled", lambda numbers: numbers[0] * 3),
+    ),
+    predicates=(
+        _if_characters("first-digit-below-last", lambda text: text[0] < text[-1]),
+        _if_characters("second-digit-even", lambda text: text[1:2] in tuple("02468")),
+        _if_characters("first-digit-even", lambda text: text[0] in "02468"),
+        _if_characters("first-digit-below-second", lambda text: text[:1] < text[1:2]),
+        _if_characters("last-digit-even", lambda text: text[-1] in "02468"),
+        _if_characters("same-ends", lambda text: text[0] == text[-1]),
+    ),
+)
+
+_NUMBERS = _Kind(
+    transformations=(
+        _on_numbers("largest", max),
+        _on_numbers("smallest", min),
+        _on_numbers("difference-of-ends", lambda numbers: abs(numbers[0] - numbers[-1])),
+        _on_numbers("sum-of-ends", lambda numbers: numbers[0] + numbers[-1]),
+        _on_words("last-then-first", lambda words: f"{words[-1]} {words[0]}"),
+        _on_words("second", lambda words: words[min(1, len(words) - 1)]),
+        _on_words("second-last", lambda words: words[max(len(words) - 2, 0)]),
+    ),
+    predicates=(
+        _if_numbers("first-below-last", lambda numbers: numbers[0] < numbers[-1]),
+        _if_numbers("first-even", lambda numbers: numbers[0] % 2 == 0),
+        _if_numbers("last-even", lambda numbers: numbers[-1] % 2 == 0),
+        _if_numbers("second-below-first", lambda numbers: numbers[min(1, len(numbers) - 1)] < numbers[0]),
+        _if_numbers("largest-first", lambda numbers: numbers[0] == max(numbers)),
+        _if_numbers("some-number-twice", lambda numbers: len(set(numbers)) < len(numbers)),
+    ),
+)

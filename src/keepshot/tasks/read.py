@@ -1,0 +1,275 @@
+"""Sources as examples, tasks and suites."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+from keepshot.errors import ConfigError, DataError
+from keepshot.tasks.example import Example, Suite, Task
+from keepshot.tasks.formats import Detection, Parsed, check_format, detect, parse
+from keepshot.tasks.rows import DATA_SUFFIXES, BadRow, RawRow, raw_rows
+from keepshot.tasks.split import input_key
+
+OnBadRow = Literal["raise", "skip"]
+
+# Rows that the format is detected from.
+_LOOK_AT = 20
+
+# Answers count as a finite set if each occurs this often on average; then the rows show nearly all that there are.
+_OUTPUTS_PER_LABEL = 5
+
+# Fewer queries cannot tell an accuracy of .5 from one of .7.
+_LEAST_SUITE_ROWS = 20
+
+_SKIP_HINT = "--on-bad-row skip (config: data.on_bad_row: skip)"
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """The examples of one source.
+
+    Attributes:
+        source: As it was given.
+        format: The format that its rows were read as.
+        examples: In the order of the source; at least one.
+        skipped: Bad rows that were left out.
+    """
+
+    source: str
+    format: str
+    examples: tuple[Example, ...]
+    skipped: tuple[BadRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteFiles:
+    """A suite read from files.
+
+    Attributes:
+        suite: Its tasks, sorted by name.
+        skipped: Everything that was left out, with the reason: files that are no data and demonstrations that stand
+            among the queries; with `on_bad_row="skip"` also bad rows and unusable tasks.
+    """
+
+    suite: Suite
+    skipped: tuple[BadRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _TaskFiles:
+    """Where a suite's task stands: its queries, and its demonstrations if they are apart."""
+
+    queries: str | Path
+    demonstrations: Path | None = None
+
+
+def read_examples(source: str | Path, *, format: str = "auto", on_bad_row: OnBadRow = "raise") -> Dataset:
+    """Read a JSONL, JSON, CSV or Parquet file, or a hub data set; see `docs/data.md`.
+
+    Args:
+        source: A path, or `[org/]name[:config][@split]` on the Hugging Face hub; a path that exists wins.
+        format: One of `formats.FORMATS`, or `auto` to detect it from the first rows.
+        on_bad_row: `raise` if a row is bad, or `skip` bad rows and list them in the result.
+
+    Raises:
+        DataError: The source cannot be read, a row is bad, or no row is left.
+        ConfigError: `format` or `on_bad_row` is not known.
+    """
+    if on_bad_row not in ("raise", "skip"):
+        raise ConfigError(f"on_bad_row {on_bad_row!r} is not known; choose raise or skip")
+    detection, rows = parsed_rows(source, format)
+    examples: list[Example] = []
+    bad: list[BadRow] = []
+    for row in rows:
+        if isinstance(row, BadRow):
+            bad.append(row)
+        else:
+            examples.append(row.example)
+    if not examples:
+        raise _all_bad(source, bad)
+    if bad and on_bad_row == "raise":
+        further = f"; {len(bad) - 1} further bad rows" if len(bad) > 2 else "; 1 further bad row" * (len(bad) - 1)
+        raise DataError(f"{bad[0]}{further}; mend the file, or leave bad rows out with {_SKIP_HINT}")
+    return Dataset(str(source), detection.format, tuple(examples), tuple(bad))
+
+
+def parsed_rows(source: str | Path, format: str = "auto") -> tuple[Detection, Iterator[Parsed | BadRow]]:
+    """The format of a source, and its rows in order, read as that format.
+
+    Raises:
+        DataError: The source cannot be read, is empty, or its format cannot be told.
+        ConfigError: `format` is not known.
+    """
+    check_format(format)
+    rows = raw_rows(source)
+    head: list[RawRow | BadRow] = []
+    looked_at = 0
+    for row in rows:
+        head.append(row)
+        looked_at += isinstance(row, RawRow)
+        if looked_at == _LOOK_AT:
+            break
+    if not head:
+        raise DataError(f"{source} holds no rows")
+    if not looked_at:
+        raise _all_bad(source, [row for row in head if isinstance(row, BadRow)])
+    detection = Detection(format, "as given")
+    if format == "auto":
+        try:
+            detection = detect(row.values for row in head if isinstance(row, RawRow))
+        except DataError as error:
+            raise DataError(f"{source}: {error}") from None
+    return detection, _parse_all(str(source), chain(head, rows), detection.format)
+
+
+def _parse_all(source: str, rows: Iterator[RawRow | BadRow], format: str) -> Iterator[Parsed | BadRow]:
+    for row in rows:
+        if isinstance(row, BadRow):
+            yield row
+            continue
+        try:
+            yield parse(row.line, row.values, format)
+        except DataError as error:
+            yield BadRow(source, row.line, str(error))
+
+
+def _all_bad(source: str | Path, bad: Sequence[BadRow]) -> DataError:
+    return DataError(f"{source}: all {len(bad)} rows are bad, the first ({bad[0].place}) because: {bad[0].reason}")
+
+
+def read_task(
+    source: str | Path, *, name: str | None = None, format: str = "auto", on_bad_row: OnBadRow = "raise"
+) -> Task:
+    """A source as a task; see `as_task`. To learn which rows were skipped, use `read_examples` and `as_task`.
+
+    Args:
+        source: As in `read_examples`.
+        name: Unless given, the file's name up to its suffix, or the hub data set's name.
+        format: As in `read_examples`.
+        on_bad_row: As in `read_examples`.
+
+    Raises:
+        DataError: As in `read_examples`.
+        ConfigError: As in `read_examples`.
+    """
+    dataset = read_examples(source, format=format, on_bad_row=on_bad_row)
+    return as_task(name or task_name(source), dataset.examples)
+
+
+def as_task(name: str, examples: Sequence[Example], pool: Sequence[Example] = ()) -> Task:
+    """Examples as a task.
+
+    Scored by `options` if every row has options, else by `exact_match`. Labels are the options if they are the same in
+    every row; else the distinct outputs (see `finite_labels`).
+
+    Example:
+        >>> task = as_task("sign", [Example(str(i), "odd" if i % 2 else "even") for i in range(10)])
+        >>> task.scoring, task.labels
+        ('exact_match', ('even', 'odd'))
+    """
+    rows = [*examples, *pool]
+    choices = {frozenset(example.options) for example in rows}
+    if len(choices) == 1 and rows[0].options:
+        labels = rows[0].options
+    else:
+        labels = finite_labels(Counter(example.output for example in rows))
+    scoring: Literal["options", "exact_match"] = "exact_match" if frozenset() in choices else "options"
+    return Task(name, tuple(examples), tuple(pool), scoring, labels)
+
+
+def finite_labels(outputs: Counter[str]) -> tuple[str, ...]:
+    """The distinct outputs, sorted, if there are at least 2 and each occurs 5 times on average; else none.
+
+    Example:
+        >>> finite_labels(Counter(yes=9, no=1)), finite_labels(Counter(yes=8, no=1))
+        (('no', 'yes'), ())
+    """
+    finite = len(outputs) >= 2 and outputs.total() >= _OUTPUTS_PER_LABEL * len(outputs)
+    return tuple(sorted(outputs)) if finite else ()
+
+
+def read_suite(path: str | Path, *, format: str = "auto", on_bad_row: OnBadRow = "raise") -> SuiteFiles:
+    """A folder of task files, or one source, as a suite.
+
+    Each data file is a task named after it. `<task>.train.<suffix>` and `<task>.test.<suffix>` make one task, whose
+    demonstrations come from the former and whose queries from the latter; demonstrations that ask what a query asks are
+    left out. Other files and inner folders are passed over. A task needs at least 20 queries.
+
+    Args:
+        path: The folder; or a file or hub id, as in `read_examples`.
+        format: As in `read_examples`, for every file.
+        on_bad_row: As in `read_examples`; `skip` also leaves out files that are no task.
+
+    Raises:
+        DataError: There is no task, two files claim the same name, or a file is no task.
+        ConfigError: As in `read_examples`.
+    """
+    folder = Path(path).expanduser()
+    skipped: list[BadRow] = []
+    sources = _task_files(folder, skipped) if folder.is_dir() else {task_name(path): _TaskFiles(path)}
+    tasks = []
+    for name, files in sorted(sources.items()):
+        try:
+            tasks.append(_suite_task(name, files, format, on_bad_row, skipped))
+        except DataError as error:
+            if on_bad_row == "raise" or len(sources) == 1:
+                raise
+            reason = str(error).removeprefix(f"{files.queries}: ")
+            skipped.append(BadRow(str(files.queries), 0, f"task {name!r} left out: {reason}"))
+    if not tasks:
+        reason = f", but {skipped[0]}" if skipped else ""
+        raise DataError(f"{path} holds no task; data files end in {', '.join(DATA_SUFFIXES)}{reason}")
+    return SuiteFiles(Suite(task_name(path), tuple(tasks)), tuple(skipped))
+
+
+def _task_files(folder: Path, skipped: list[BadRow]) -> dict[str, _TaskFiles]:
+    parts: dict[tuple[str, bool], Path] = {}
+    for file in sorted(folder.iterdir()):
+        if file.is_dir() or file.suffix not in DATA_SUFFIXES or file.name.startswith("."):
+            skipped.append(BadRow(str(file), 0, "a folder" if file.is_dir() else "not a data file"))
+            continue
+        name, is_train = task_name(file), file.stem.endswith(".train")
+        other = parts.setdefault((name, is_train), file)
+        if other != file:
+            raise DataError(f"{other} and {file} would both be task {name!r}; rename one or join them")
+    files: dict[str, _TaskFiles] = {}
+    for name, is_train in parts:
+        train, test = parts.get((name, True)), parts.get((name, False))
+        files[name] = _TaskFiles(test, train) if test else _TaskFiles(parts[name, is_train])
+    return files
+
+
+def _suite_task(name: str, files: _TaskFiles, format: str, on_bad_row: OnBadRow, skipped: list[BadRow]) -> Task:
+    queries = read_examples(files.queries, format=format, on_bad_row=on_bad_row)
+    if len(queries.examples) < _LEAST_SUITE_ROWS:
+        hint = f"; remove it, or leave such tasks out with {_SKIP_HINT}" if on_bad_row == "raise" else ""
+        raise DataError(
+            f"{queries.source}: {len(queries.examples)} usable rows, and a task of a suite needs "
+            f"{_LEAST_SUITE_ROWS}{hint}"
+        )
+    skipped.extend(queries.skipped)
+    if files.demonstrations is None:
+        return as_task(name, queries.examples)
+    demonstrations = read_examples(files.demonstrations, format=format, on_bad_row=on_bad_row)
+    skipped.extend(demonstrations.skipped)
+    asked = {input_key(example) for example in queries.examples}
+    pool = [example for example in demonstrations.examples if input_key(example) not in asked]
+    shared = len(demonstrations.examples) - len(pool)
+    if not pool:
+        raise DataError(f"{demonstrations.source}: every row also stands in {queries.source}")
+    if shared:
+        skipped.append(BadRow(demonstrations.source, 0, f"{shared} rows also stand in {queries.source}"))
+    return as_task(name, queries.examples, pool)
+
+
+def task_name(source: str | Path) -> str:
+    """The name of a task file, or of a hub data set, without folder, suffix and part."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path.resolve().name
+    if not path.exists():
+        return str(source).split("@")[0].split(":")[0].rpartition("/")[2]
+    return path.stem.removesuffix(".train").removesuffix(".test")

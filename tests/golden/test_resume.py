@@ -1,0 +1,151 @@
+"""A run that is killed, wherever, and resumed ends with the bits of one that was not."""
+
+import importlib
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests import processes
+
+from keepshot.errors import RunError
+from keepshot.runs.tuning import tune
+from keepshot.train import checkpoints
+
+Killed = tuple[str, str, int]
+"""Where a run dies: module, function, and at which call of it."""
+
+WHILE_WRITING = ("keepshot.train.trainer", "save_plan", 2)
+JUST_AFTER_A_CHECKPOINT = ("keepshot.train.trainer", "rotate", 1)
+IN_A_STEP = ("keepshot.train.trainer", "micro_batches", 4)
+AFTER_TRAINING = ("keepshot.runs.tuning", "save_trained", 1)
+WHILE_SAVING_THE_MODEL = ("keepshot.runs.tuning", "verify_frozen", 1)
+BEFORE_EVALUATING = ("keepshot.runs.tuning", "_stage_after", 1)
+BEFORE_THE_REPORT = ("keepshot.runs.tuning", "run_report", 1)
+
+
+def run(config: dict[str, Any], resume: bool, killed: Killed | None, base: Path | None) -> None:
+    """In a process of its own: `tune`, with no way past `killed`."""
+    if killed is not None:
+        module, name, at = killed
+        whole: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        calls = 0
+
+        def dying(*args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return whole(*args, **kwargs)
+
+        setattr(importlib.import_module(module), name, dying)
+    tune(config, resume=resume, base_evaluation=base)
+
+
+def exit_code(
+    config: dict[str, Any], *, resume: bool = False, killed: Killed | None = None, base: Path | None = None
+) -> int | None:
+    return processes.exit_code(processes.start(run, config, resume, killed, base))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A target and a suite of one task."""
+    root = tmp_path_factory.mktemp("data")
+    (root / "suite").mkdir()
+    words = ["amber", "birch", "cedar", "dune", "ember", "fjord", "grove", "heath", "inlet", "jetty"]
+    rows = [{"input": f"{word} {i}", "output": word[::-1][: 2 + i]} for i in range(10) for word in words]
+    held_out = [{"input": word[i:], "output": word[i:].upper()} for i in range(2) for word in words]
+    files = {"train.jsonl": rows[:40], "test.jsonl": rows[40:], "suite/upper.jsonl": held_out}
+    for name, content in files.items():
+        (root / name).write_text("".join(json.dumps(row) + "\n" for row in content))
+    return root
+
+
+@pytest.fixture(scope="module")
+def config_of(data: Path) -> Callable[[str, Path], dict[str, Any]]:
+    def config(method: str, output: Path) -> dict[str, Any]:
+        return {
+            "model": "mini",
+            "data": {"train": str(data / "train.jsonl"), "test": str(data / "test.jsonl")},
+            "method": method,
+            "suite": str(data / "suite"),
+            "output": str(output),
+            "train": {
+                "max_steps": 6,
+                "per_device_train_batch_size": 4,
+                "save_steps": 2,
+                "logging_steps": 2,
+                "lr_scheduler_type": "constant",  # a step too many would move something
+                "disable_tqdm": True,
+                "use_cpu": True,
+                "bf16": False,
+            },
+            "evaluate": {"shots": [0, 1], "sets": 2, "queries": 5},
+        }
+
+    return config
+
+
+@pytest.fixture(scope="module")
+def straight(config_of: Callable, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One run of each method that nobody killed."""
+    runs = {}
+    for method in ("lora", "value"):
+        runs[method] = tmp_path_factory.mktemp("straight") / method
+        assert exit_code(config_of(method, runs[method]), base=runs.get("lora") if method == "value" else None) == 0
+    return runs
+
+
+def weights(folder: Path, method: str) -> bytes:
+    path = "adapter/adapter_model.safetensors" if method == "lora" else "model/model.safetensors"
+    return (folder / path).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("method", "kills"),
+    [
+        ("lora", [WHILE_WRITING]),
+        ("lora", [IN_A_STEP, JUST_AFTER_A_CHECKPOINT]),
+        ("lora", [AFTER_TRAINING]),
+        ("value", [WHILE_WRITING, WHILE_SAVING_THE_MODEL]),
+        ("value", [BEFORE_EVALUATING, BEFORE_THE_REPORT]),
+    ],
+    ids=[
+        "writing a checkpoint",
+        "a step, then after a checkpoint",
+        "trained",
+        "writing twice",
+        "saved, then evaluated",
+    ],
+)
+def test_a_killed_run_ends_with_the_same_bits(
+    method: str, kills: list[Killed], straight: dict[str, Path], config_of: Callable, tmp_path: Path
+) -> None:
+    config = config_of(method, tmp_path / method)
+    for number, killed in enumerate(kills):
+        assert exit_code(config, resume=number > 0, killed=killed, base=straight[method]) == -signal.SIGKILL
+        half_written = [path.name for path in (tmp_path / method / "checkpoints").glob(".*.part")]
+        assert bool(half_written) == (killed is WHILE_WRITING)
+        assert not (tmp_path / method / "report.json").exists()
+    with pytest.raises(RunError, match="already holds a run; add --resume"):
+        tune(config)
+    assert exit_code(config, resume=True) == 0
+    one, other = straight[method], tmp_path / method
+    assert weights(other, method) == weights(one, method)
+    assert [folder.name for folder in checkpoints(other / "checkpoints")] == ["checkpoint-6"]
+    evaluations = [json.loads((folder / "eval_after.json").read_text()) for folder in (one, other)]
+    assert evaluations[0] == evaluations[1]
+    assert steps(other) == steps(one)
+    reports = [json.loads((folder / "report.json").read_text()) for folder in (one, other)]
+    assert reports[0]["cost"]["tokens"] == reports[1]["cost"]["tokens"]
+    assert reports[0]["cost"]["steps"] == reports[1]["cost"]["steps"] == 6
+    assert reports[0]["retention"] == reports[1]["retention"]
+
+
+def steps(folder: Path) -> list[tuple[int, float]]:
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [(row["step"], row["nll/target"]) for row in rows]

@@ -1,0 +1,161 @@
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keepshot.episodes import KShot, Mixture, Universe, ZeroShot
+from keepshot.errors import DataError
+from keepshot.keys import generator
+from keepshot.tasks.example import Example, Task
+from keepshot.tasks.universe import word
+
+
+def task_of(name, count, labels=()):
+    examples = tuple(Example(f"{name} {i}", str(i)) for i in range(count))
+    return Task(name, examples, labels=labels)
+
+
+EXAMPLES = task_of("z", 13).examples
+TASKS = (task_of("a", 9), task_of("b", 3), task_of("c", 20))
+SAMPLERS = {
+    "zero-shot": ZeroShot("s", EXAMPLES, 0),
+    "k-shot": KShot("s", TASKS, (1, 6), 0),
+    "universe": Universe("s", (1, 6), 0),
+    "mixture": Mixture("s", (ZeroShot("s", EXAMPLES, 0), Universe("s", (1, 6), 0)), (1.0, 2.0), 0),
+}
+
+
+@pytest.fixture(params=SAMPLERS)
+def sampler(request):
+    return SAMPLERS[request.param]
+
+
+def test_order_of_visit_changes_nothing(sampler):
+    forwards = {i: sampler.draw(i) for i in range(40)}
+    again = replace(sampler)
+    assert {i: again.draw(i) for i in reversed(range(40))} == forwards
+    assert again.draw(7) == again.draw(7) == forwards[7]
+
+
+def test_seed_and_stream_decide(sampler):
+    drawn = [sampler.draw(i).examples for i in range(30)]
+    assert drawn != [replace(sampler, seed=1).draw(i).examples for i in range(30)]
+    renamed = replace(sampler, stream="other")
+    assert drawn != [renamed.draw(i).examples for i in range(30)]
+
+
+def test_episodes_name_their_stream_and_differ(sampler):
+    drawn = [sampler.draw(i) for i in range(12)]
+    assert {episode.stream for episode in drawn} == {"s"}
+    assert len({episode.examples for episode in drawn}) > 6
+
+
+@given(st.integers(1, 30), st.integers(0, 5), st.integers(0, 2**40))
+def test_each_example_comes_once_a_pass_in_an_order_of_its_own(count, turn, seed):
+    sampler = ZeroShot("s", task_of("z", count).examples, seed)
+    assert sampler.size == count
+    passes = [[sampler.draw(count * t + i).examples for i in range(count)] for t in (turn, turn + 1)]
+    wanted = sorted((example,) for example in map(str, range(count)))
+    assert [sorted((episode[0].output,) for episode in one) for one in passes] == [wanted, wanted]
+    assert all(len(episode) == 1 for one in passes for episode in one)
+    if count > 12:  # two of 13! orders are hardly equal
+        assert passes[0] != passes[1]
+
+
+def test_zero_shot_names_the_row_that_a_user_can_look_up():
+    for i in range(len(EXAMPLES)):
+        episode = SAMPLERS["zero-shot"].draw(i)
+        assert episode.name == f"s example {EXAMPLES.index(episode.examples[0]) + 1}"
+
+
+def test_k_shot_never_repeats_an_example_and_keeps_to_one_task_and_its_shots():
+    sampler = SAMPLERS["k-shot"]
+    by_name = {task.name: task for task in TASKS}
+    shots = Counter()
+    for i in range(600):
+        episode = sampler.draw(i)
+        task = by_name[episode.examples[0].input[0]]
+        assert set(episode.examples) <= set(task.examples)
+        assert len(set(episode.examples)) == len(episode.examples)
+        assert f"({task.name})" in episode.name
+        assert episode.scored == "all"
+        shots[task.name, len(episode.examples) - 1] += 1
+    assert {count for name, count in shots if name == "c"} == {1, 2, 3, 4, 5, 6}
+    assert {count for name, count in shots if name == "b"} == {1, 2}  # three examples are at most two shots
+    assert all(140 < sum(n for (name, _), n in shots.items() if name == task.name) < 260 for task in TASKS)
+    assert sampler.size == 32
+
+
+def test_every_example_of_a_task_can_be_its_query():
+    sampler = KShot("s", (TASKS[1],), (1, 1), 0, scored="last")
+    drawn = [sampler.draw(i) for i in range(60)]
+    assert {episode.examples[-1] for episode in drawn} == set(TASKS[1].examples)
+    assert {episode.scored for episode in drawn} == {"last"}
+
+
+def test_a_task_of_one_example_has_no_few_shot_rows():
+    with pytest.raises(DataError, match="'lone' has 1 example"):
+        KShot("s", (TASKS[0], task_of("lone", 1)), (1, 2), 0)
+
+
+def shouts(episode):
+    """Whether it shows the task that writes a word in capitals."""
+    return all(
+        example.output != example.input and example.output == example.input.upper() for example in episode.examples
+    )
+
+
+UNRELATED = Task("unrelated", (Example("3 1", "which?"),))
+UPPER = Task("upper", tuple(Example(text, text.upper()) for text in (word(generator(i)) for i in range(12))))
+
+
+def test_the_universe_never_draws_a_task_that_answers_as_an_excluded_one():
+    free, apart = Universe("s", (4, 6), 0), Universe("s", (4, 6), 0, apart_from=(UNRELATED, UPPER))
+    changed = []
+    for i in range(400):
+        before, after = free.draw(i), apart.draw(i)
+        if before != after:
+            changed.append(before)
+        assert not shouts(after)
+    # What was drawn again is the excluded task, under whatever name (`upper+consonants`, say), and only that.
+    assert len(changed) >= 2
+    assert all(shouts(episode) for episode in changed)
+
+
+def test_the_universe_tells_tasks_apart_by_more_than_their_first_answers():
+    almost = replace(UPPER, examples=(*UPPER.examples[:-1], Example("word", "other")))
+    drawn = [Universe("s", (4, 6), 0, apart_from=(almost,)).draw(i).name for i in range(400)]
+    assert any(name.endswith("(upper)") for name in drawn)
+
+
+def test_the_universe_has_no_pass_and_all_its_shots():
+    sampler = Universe("s", (1, 4), 0)
+    assert sampler.size is None
+    assert {len(sampler.draw(i).examples) for i in range(60)} == {2, 3, 4, 5}
+
+
+def test_a_mixture_draws_each_part_as_often_as_its_weight_says():
+    parts = [ZeroShot(name, EXAMPLES, 0) for name in "abc"]
+    mixture = Mixture("mixed", parts, (1.0, 3.0, 0.0), 0)
+    drawn = [mixture.draw(i) for i in range(2000)]
+    counts = Counter(episode.stream for episode in drawn)
+    assert counts["c"] == 0
+    assert abs(counts["b"] / 2000 - 0.75) < 0.04  # four standard deviations
+    assert all(episode == parts["ab".index(episode.stream)].draw(i) for i, episode in enumerate(drawn))
+
+
+def test_the_size_of_a_mixture():
+    parts = (ZeroShot("a", EXAMPLES, 0), SAMPLERS["k-shot"])
+    assert Mixture("m", parts, (1.0, 1.0), 0).size == 13 + 32
+    assert Mixture("m", (*parts, SAMPLERS["universe"]), (1.0, 1.0, 1.0), 0).size is None
+
+
+def test_an_episode_loses_demonstrations_from_the_front_and_never_its_query():
+    episode = KShot("s", TASKS[:1], (4, 4), 0, scored="last").draw(3)
+    for count in range(5):
+        shorter = episode.without_demonstrations(count)
+        assert shorter == replace(episode, examples=episode.examples[count:])
+    with pytest.raises(AssertionError):
+        episode.without_demonstrations(5)

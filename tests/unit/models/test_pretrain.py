@@ -1,0 +1,118 @@
+import itertools
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from keepshot.errors import ConfigError, RunError
+from keepshot.models import pretrain as module
+from keepshot.models.pretrain import DRY_RUN, RECIPE, PretrainProgress, learning_rate, pretrain
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_at(step: int):
+    def report(progress: PretrainProgress) -> None:
+        if progress.step == step:
+            raise Stopped
+
+    return report
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[PretrainProgress]]:
+    output = tmp_path_factory.mktemp("pretrain") / "model"
+    reports: list[PretrainProgress] = []
+    pretrain(output, minutes=1.0, dry_run=True, report=reports.append)
+    return output, reports
+
+
+def test_the_saved_model_loads_and_reads_bytes(straight) -> None:
+    output, _ = straight
+    model = AutoModelForCausalLM.from_pretrained(output)
+    tokenizer = AutoTokenizer.from_pretrained(output)
+    assert model.dtype == torch.bfloat16
+    ids = tokenizer("Q: ab\nA:", return_tensors="pt").input_ids
+    assert ids[0].tolist() == [1, *b"Q: ab\nA:"]
+    assert model(ids).logits.shape == (1, 9, 256)
+    assert not output.with_name("model.checkpoint").exists()
+
+
+def test_the_dry_run_learns(straight) -> None:
+    _, reports = straight
+    assert [progress.step for progress in reports] == list(range(1, DRY_RUN.steps + 1))
+    assert reports[0].loss_nats == pytest.approx(math.log(256), abs=0.2)
+    assert reports[-1].loss_nats < reports[0].loss_nats - 0.1
+
+
+def test_a_resumed_run_ends_where_the_straight_one_does(straight, tmp_path: Path) -> None:
+    output = tmp_path / "model"
+    with pytest.raises(Stopped):
+        pretrain(output, minutes=1.0, dry_run=True, report=stop_at(4))
+    assert not output.exists()
+    assert json.loads((tmp_path / "model.checkpoint" / "state.json").read_text())["step"] == 3
+    with pytest.raises(RunError, match=r"unfinished run: resume"):
+        pretrain(output, minutes=1.0, dry_run=True)
+    with pytest.raises(RunError, match="another seed"):
+        pretrain(output, minutes=1.0, seed=1, dry_run=True, resume=True)
+    reports: list[PretrainProgress] = []
+    pretrain(output, minutes=1.0, dry_run=True, resume=True, report=reports.append)
+    assert [progress.step for progress in reports] == [4, 5, 6]
+    resumed, expected = (load_file(path / "model.safetensors") for path in (output, straight[0]))
+    assert all(torch.equal(resumed[name], expected[name]) for name in expected)
+
+
+def test_what_is_in_the_way_or_missing_is_said(straight, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="exists already"):
+        pretrain(straight[0], minutes=1.0, dry_run=True)
+    with pytest.raises(RunError, match="no checkpoint"):
+        pretrain(tmp_path / "model", minutes=1.0, dry_run=True, resume=True)
+    with pytest.raises(ConfigError, match=r"minutes is 0"):
+        pretrain(tmp_path / "model", minutes=0.0, dry_run=True)
+
+
+def test_only_answers_are_learned() -> None:
+    state = module._new_state(DRY_RUN, 0, torch.device("cpu"))
+    ids = torch.randint(2, 256, (2, 16), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    answers = torch.zeros(2, 16, dtype=torch.bool)
+    answers[:, 5] = True
+    with torch.no_grad():
+        chances = state.model(ids.long()).logits[:, 4].log_softmax(-1)
+    expected = -chances.gather(1, ids[:, 5:6].long()).mean()
+    loss = module._update(state, state.model, (ids.numpy(), answers.numpy()), rate=1e-3)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_bundled_model_has_the_sizes_of_the_recipe() -> None:
+    config = json.loads((module._BUNDLED / "config.json").read_text())
+    made = module._new_state(RECIPE, 0, torch.device("cpu")).model
+    for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"):
+        assert getattr(made.config, name) == config[name]
+    assert made.config.max_position_embeddings == config["max_position_embeddings"] == RECIPE.length
+    shipped = load_file(module._BUNDLED / "model.safetensors")
+    assert {name: p.shape for name, p in made.named_parameters()} == {name: t.shape for name, t in shipped.items()}
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    rising = [learning_rate(RECIPE, step, 0.0) for step in range(300)]
+    assert all(left < right for left, right in itertools.pairwise(rising))
+    assert rising[-1] == RECIPE.peak_rate
+    falling = [learning_rate(RECIPE, 1000, done / 10) for done in range(11)]
+    assert all(left > right for left, right in itertools.pairwise(falling))
+    assert falling[-1] == pytest.approx(0.03 * RECIPE.peak_rate)
+
+
+def test_the_seed_keys_the_weights_and_leaves_the_global_generator() -> None:
+    before = torch.random.get_rng_state()
+    first, again, other = (
+        next(module._new_state(DRY_RUN, seed, torch.device("cpu")).model.parameters()) for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.random.get_rng_state(), before)

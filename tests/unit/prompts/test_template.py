@@ -1,0 +1,55 @@
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keepshot.prompts import INSTRUCTION, PLAIN, BlockTemplate
+from keepshot.tasks.example import Example, Turn
+
+TEXTS = st.text(max_size=8)
+HISTORIES = st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), TEXTS), max_size=3)
+EXAMPLES = st.tuples(TEXTS, TEXTS, st.sampled_from(["", "Add.", "Q: "]), HISTORIES)
+
+
+def answers(prompt):
+    return [prompt.text[start:end] for start, end in prompt.answers]
+
+
+@given(st.lists(EXAMPLES, min_size=1, max_size=5), st.sampled_from([PLAIN, INSTRUCTION]))
+def test_spans_hold_lead_answer_and_end_whatever_the_texts_are(drawn, template):
+    examples = [Example(i, o, instruction, history=tuple(Turn(*turn) for turn in h)) for i, o, instruction, h in drawn]
+    prompt = template.render(examples)
+    assert answers(prompt) == [template.lead + example.output + template.end for example in examples]
+    assert prompt.answers[-1][1] == len(prompt.text)
+    assert prompt.add_special_tokens
+    for example, (start, _) in zip(examples, prompt.answers, strict=True):
+        asked = template.question[0] + example.input + template.question[1] + template.answer
+        assert prompt.text[:start].endswith(asked)
+
+
+def test_a_shared_instruction_stands_once_on_top():
+    examples = [Example("2 3", "5", "Add."), Example("4 4", "8", "Add.")]
+    assert PLAIN.render(examples).text == "Add.\n\nQ: 2 3\nA: 5\nQ: 4 4\nA: 8\n"
+    assert INSTRUCTION.render(examples[:1]).text == ("### Instruction:\nAdd.\n\n### Input:\n2 3\n\n### Response:\n5\n")
+
+
+def test_differing_instructions_stand_with_their_blocks():
+    examples = [Example("2 3", "5", "Add."), Example("2 3", "6", "Multiply."), Example("1", "1")]
+    assert PLAIN.render(examples).text == "Add.\n\nQ: 2 3\nA: 5\nMultiply.\n\nQ: 2 3\nA: 6\nQ: 1\nA: 1\n"
+    # Without its own instruction a query must not seem to be under that of its demonstrations.
+    assert PLAIN.render([examples[2], examples[0]]).text == "Q: 1\nA: 1\nAdd.\n\nQ: 2 3\nA: 5\n"
+
+
+def test_earlier_turns_are_blocks_that_are_not_scored():
+    history = (Turn("system", "Be brief."), Turn("user", "Hello"), Turn("assistant", "Hi"))
+    prompt = PLAIN.render([Example("2 3", "5", history=history)])
+    assert prompt.text == "Be brief.\n\nQ: Hello\nA: Hi\nQ: 2 3\nA: 5\n"
+    assert answers(prompt) == [" 5\n"]
+
+
+@pytest.mark.parametrize("template", [PLAIN, INSTRUCTION])
+def test_demonstrations_make_a_growing_prefix(template: BlockTemplate):
+    examples = [Example(str(i), str(2 * i), "Double.") for i in range(4)]
+    texts = [template.render(examples[:n]).text for n in range(1, 5)]
+    assert all(longer.startswith(shorter) for shorter, longer in pairwise(texts))

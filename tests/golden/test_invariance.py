@@ -146,7 +146,8 @@ def train_as(rank: int, size: int, folder: Path) -> None:
     assert trainer.accelerator.num_processes == size
     trainer.train()
     save_file({name: p.detach() for name, p in trained.model.named_parameters()}, folder / f"weights-{rank}")
-    torch.distributed.destroy_process_group()
+    torch.distributed.barrier()
+    os._exit(0)  # taking gloo down under a live DDP model can deadlock: its thread wants the lock that the join holds
 
 
 def test_two_processes_train_as_one_does(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from keepshot.errors import KeepshotError
     from keepshot.evaluate import Evaluation, EvaluationPlan
     from keepshot.report import Report, read_report, render
-    from keepshot.runs import RunFolder, demo, evaluate, gate, tune
+    from keepshot.runs import RunFolder, default_cache, demo, evaluate, evaluate_against, gate, tune
     from keepshot.tasks.check import check_data
     from keepshot.tasks.example import Example, Suite, Task, Turn
     from keepshot.tasks.read import read_examples, read_suite, read_task
@@ -27,7 +27,7 @@ _HOMES = {
     "keepshot.errors": ("KeepshotError",),
     "keepshot.evaluate": ("Evaluation", "EvaluationPlan"),
     "keepshot.report": ("Report", "read_report", "render"),
-    "keepshot.runs": ("RunFolder", "demo", "evaluate", "gate", "tune"),
+    "keepshot.runs": ("RunFolder", "default_cache", "demo", "evaluate", "evaluate_against", "gate", "tune"),
     "keepshot.tasks.check": ("check_data",),
     "keepshot.tasks.example": ("Example", "Suite", "Task", "Turn"),
     "keepshot.tasks.read": ("read_examples", "read_suite", "read_task"),
@@ -47,8 +47,10 @@ __all__ = [
     "Task",
     "Turn",
     "check_data",
+    "default_cache",
     "demo",
     "evaluate",
+    "evaluate_against",
     "gate",
     "load_config",
     "read_examples",

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from keepshot.cli import show
-from keepshot.errors import ConfigError
+from keepshot.cli.evaluation import evaluate
 
 # Rooms that need torch are imported inside the commands: `keepshot --help` answers at once.
 
@@ -15,8 +15,6 @@ data_app = typer.Typer(help="Look at data before it is used.", no_args_is_help=T
 mini_app = typer.Typer(help="The bundled model.", no_args_is_help=True)
 
 Output = Annotated[Path | None, typer.Option("--output", help="Run folder; replaces the config's.")]
-Sets = Annotated[int, typer.Option("--sets", min=1, help="Demonstration sets per task.")]
-Queries = Annotated[int, typer.Option("--queries", min=1, help="Queries per demonstration set.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of every draw.")]
 
 
@@ -49,45 +47,6 @@ def tune(
     with show.evaluation_progress() as progress:
         folder = runs.tune(loaded, output=output, resume=resume, say=show.say, progress=progress)
     _show_report(folder.path)
-
-
-def evaluate(
-    model: Annotated[str, typer.Argument(help="mini, a model or adapter folder, or a hub id.")],
-    suite: Annotated[str, typer.Option("--suite", help="mini, or a folder of task files.")] = "mini",
-    shots: Annotated[str, typer.Option("--shots", "--num_fewshot", help="Comma-separated.")] = "0,1,2,4,8,16",
-    sets: Sets = 8,
-    queries: Queries = 40,
-    seed: Seed = 0,
-    template: Annotated[str, typer.Option("--template", help="auto, plain, instruction or chat.")] = "auto",
-    format: Annotated[
-        str, typer.Option("--format", help="Of the suite's files, instead of the detected one.")
-    ] = "auto",
-    on_bad_row: Annotated[str, typer.Option("--on-bad-row", help="raise or skip.")] = "raise",
-    output: Annotated[Path | None, typer.Option("--output", help="A .json path; items go beside it.")] = None,
-) -> None:
-    """Measure the n-shot curve of a model.
-
-    Example: keepshot eval mini --suite mini --shots 0,4,16 --output eval.json
-    """
-    from keepshot import runs
-
-    if on_bad_row not in ("raise", "skip"):
-        raise ConfigError(f"--on-bad-row {on_bad_row!r} is not allowed; use raise or skip")
-    tasks, skipped = runs.load_suites(suite, format=format, on_bad_row="skip" if on_bad_row == "skip" else "raise")
-    for row in skipped:
-        show.say(f"left out: {row}")
-    with show.evaluation_progress() as progress:
-        found = runs.evaluate(
-            model,
-            suite=tasks,
-            plan=runs.EvaluationPlan(_shots(shots), sets, queries, seed),
-            template=template,
-            output=output,
-            progress=progress,
-        )
-    show.wide(show.curve_table(runs.evaluation_json(found)))
-    if output:
-        show.say(f"written: {output}")
 
 
 def gate(
@@ -189,13 +148,6 @@ def mini_pretrain(
 
     pretrain(output, minutes=minutes, seed=seed, dry_run=dry_run, resume=resume)
     show.say(f"written: {output}")
-
-
-def _shots(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(sorted({int(part) for part in text.split(",")}))
-    except ValueError:
-        raise ConfigError(f"--shots {text!r} is not a comma-separated list of whole numbers such as 0,4,16") from None
 
 
 def _show_report(folder: Path) -> None:

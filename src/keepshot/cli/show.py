@@ -1,5 +1,6 @@
 """What the command line prints: progress while a command runs, tables when it has ended."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -8,7 +9,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-console = Console(highlight=False, soft_wrap=True)
+
+def is_first_process() -> bool:
+    """Whether this process speaks, of those that were launched together."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+console = Console(highlight=False, soft_wrap=True, quiet=not is_first_process())
 
 
 def say(line: str) -> None:
@@ -51,7 +58,20 @@ def curve_table(evaluation: Mapping[str, Any]) -> Table:
 
 def wide(table: Table) -> None:
     """Print a table that needs some width; in a pipe there is no terminal to fit."""
-    Console(width=max(console.width, 120), highlight=False).print(table)
+    Console(width=max(console.width, 120), highlight=False, quiet=console.quiet).print(table)
+
+
+def against_lines(base: str, tuned: Mapping[str, Any]) -> Iterator[str]:
+    """Difference and retention of a tuned model, from one of the `against` mappings of an `eval.json`."""
+    yield f"{tuned['model']} against {base}, same prompts:"
+    for shots, found in tuned["difference"].items():
+        if found is not None:
+            yield f"  {shots} shots: accuracy {found['value']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
+    kept = tuned["retention"]
+    if kept["value"] is None:
+        yield f"  retention: not measurable, {kept['reason']}"
+    else:
+        yield f"  retention at {kept['shots']} shots: {kept['value']:.3f} [{kept['low']:.3f}, {kept['high']:.3f}]"
 
 
 def method_lines(methods: Sequence[Mapping[str, str]]) -> Iterator[str]:

@@ -1,10 +1,12 @@
 """Demonstration sets for evaluation: nested, shared by all queries of a set, and never the query itself."""
 
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from keepshot.errors import DataError
-from keepshot.keys import permutation
+from keepshot.keys import key, permutation
 from keepshot.tasks.example import Example, Task
 from keepshot.tasks.split import input_key
 
@@ -29,7 +31,9 @@ class DemonstrationSet:
     queries: tuple[Example, ...]
 
 
-def demonstration_set(task: Task, index: int, *, sets: int, shots: int, queries: int, seed: int) -> DemonstrationSet:
+def demonstration_set(
+    task: Task, index: int, *, sets: int, shots: int, queries: int, seed: int, balanced: bool = False
+) -> DemonstrationSet:
     """Draw set `index` of the `sets` of an evaluation.
 
     Demonstrations and queries have distinct inputs (case and white space aside), and no two sets ask the same query:
@@ -43,6 +47,8 @@ def demonstration_set(task: Task, index: int, *, sets: int, shots: int, queries:
         shots: Demonstrations wanted.
         queries: Queries wanted; at most the distinct inputs divided by `sets` are asked.
         seed: Of the evaluation.
+        balanced: Whether the first n demonstrations hold every label equally often, as far as n and the pool allow, for
+            every n; changes nothing for a task without labels. Queries are the same either way.
 
     Raises:
         DataError: There are fewer distinct inputs than sets.
@@ -55,7 +61,7 @@ def demonstration_set(task: Task, index: int, *, sets: int, shots: int, queries:
             "something else; use fewer sets or more examples"
         )
     most = min(queries, len(distinct) // sets)
-    if not task.pool:
+    if not _has_own_pool(task):
         most = min(most, max(FEWEST_QUERIES, len(distinct) - shots))
     asked = distinct[index::sets][:most]
     pool = task.pool or task.examples
@@ -63,7 +69,25 @@ def demonstration_set(task: Task, index: int, *, sets: int, shots: int, queries:
     others = _distinct(
         (pool[i] for i in permutation(len(pool), seed, "demonstrations", task.name, index)), without=taken
     )
+    if balanced and task.labels:
+        others = _balanced(others, task, index, seed)
     return DemonstrationSet(task.name, index, tuple(others[:shots]), tuple(asked))
+
+
+def _has_own_pool(task: Task) -> bool:
+    """Whether demonstrations have inputs of their own: a pool of the same inputs under other labels has none."""
+    return [example.input for example in task.pool] not in ([], [example.input for example in task.examples])
+
+
+def _balanced(examples: Sequence[Example], task: Task, index: int, seed: int) -> list[Example]:
+    """Round after round of one example of each label that is left, each round in a keyed order of labels."""
+    drawn: Counter[str] = Counter()
+    places: list[tuple[int, int]] = []
+    for example in examples:
+        turn = drawn[example.output]
+        drawn[example.output] += 1
+        places.append((turn, key(seed, "balanced", task.name, index, turn, example.output)))
+    return [example for _, example in sorted(zip(places, examples, strict=True), key=itemgetter(0))]
 
 
 def _distinct(examples: Iterable[Example], without: Collection[int] = ()) -> list[Example]:

@@ -1,36 +1,53 @@
 """n-shot curves with intervals, retention, and the gate."""
 
-from keepshot.evaluate.curve import Evaluation, EvaluationPlan, Subject, curve_points, evaluate_tasks
+from keepshot.evaluate.asking import Subject
+from keepshot.evaluate.backend import Backend, Score
+from keepshot.evaluate.curve import Evaluation, curve_points, evaluate_tasks
 from keepshot.evaluate.gate import GateResult, Verdict, gate_verdict
 from keepshot.evaluate.items import Item, read_items, write_items
+from keepshot.evaluate.local import LocalModel, model_identity
+from keepshot.evaluate.metrics import OPTION_METRICS, TEXT_METRICS
+from keepshot.evaluate.plan import EvaluationPlan, Processes
 from keepshot.evaluate.retention import (
     check_paired,
+    difference,
     format_matches,
     gain_kept,
     headline_shots,
     retention,
     retention_report,
 )
-from keepshot.evaluate.scorer import Score, score_levels, score_rows
+from keepshot.evaluate.scorer import Scorer, score_levels, score_rows
 from keepshot.evaluate.statistics import Estimate, mean_estimate, ratio_estimate
+from keepshot.evaluate.store import AnswerStore, StoredAnswers
 
 __all__ = [
+    "OPTION_METRICS",
+    "TEXT_METRICS",
+    "AnswerStore",
+    "Backend",
     "Estimate",
     "Evaluation",
     "EvaluationPlan",
     "GateResult",
     "Item",
+    "LocalModel",
+    "Processes",
     "Score",
+    "Scorer",
+    "StoredAnswers",
     "Subject",
     "Verdict",
     "check_paired",
     "curve_points",
+    "difference",
     "evaluate_tasks",
     "format_matches",
     "gain_kept",
     "gate_verdict",
     "headline_shots",
     "mean_estimate",
+    "model_identity",
     "ratio_estimate",
     "read_items",
     "retention",

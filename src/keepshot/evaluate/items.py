@@ -21,8 +21,10 @@ class Item:
         query: Index of the query within the set.
         prompt: Identifies the token ids before the answer; equal prompts make paired items.
         answer: The right answer.
-        predicted: What the model says: the chosen option, or greedy text up to its first deviation from the answer.
-        correct: Whether that counts as right.
+        aliases: Other answers that count as right.
+        predicted: What the model says: the chosen option, what it wrote, or greedy text up to its first deviation from
+            the answer.
+        score: How right that is, from 0 to 1; only 0 or 1 unless the task's metric is graded.
         nll: Negative log-likelihood of the answer per token, in nats, terminator included.
     """
 
@@ -32,8 +34,9 @@ class Item:
     query: int
     prompt: str
     answer: str
+    aliases: tuple[str, ...]
     predicted: str
-    correct: bool
+    score: float
     nll: float
 
 
@@ -45,8 +48,9 @@ SCHEMA = pa.schema(
         ("query", pa.int32()),
         ("prompt", pa.string()),
         ("answer", pa.string()),
+        ("aliases", pa.list_(pa.string())),
         ("predicted", pa.string()),
-        ("correct", pa.bool_()),
+        ("score", pa.float64()),
         ("nll", pa.float64()),
     ]
 )
@@ -74,4 +78,4 @@ def read_items(path: Path) -> list[Item]:
             f"{path} is not a file of evaluation items: its columns are {', '.join(table.column_names)}; "
             f"expected {', '.join(SCHEMA.names)}"
         )
-    return [Item(**row) for row in table.to_pylist()]
+    return [Item(**row | {"aliases": tuple(row["aliases"])}) for row in table.to_pylist()]

@@ -13,15 +13,11 @@ import numpy as np
 from keepshot.errors import RunError
 from keepshot.evaluate.curve import Evaluation
 from keepshot.evaluate.items import Item
-from keepshot.evaluate.statistics import Estimate, mean_estimate, ratio_estimate
+from keepshot.evaluate.statistics import Estimate, mean_estimate, minimum_detectable, ratio_estimate, unseen
 from keepshot.tasks.example import Task
 
 # A denominator that may be this small (mean over tasks of accuracy above chance) makes the ratio say nothing.
 SMALLEST_DENOMINATOR = 0.1
-
-# The rule of three: what happens to 3/n of the questions or fewer goes unseen in n of them with a probability of
-# (1 - 3/n)^n = 5 %, and sets that show no change show no spread either. Hanley & Lippman-Hand, JAMA 249 (1983), 1743.
-RULE_OF_THREE = 3
 
 Groups = Mapping[str, Sequence[str]]
 
@@ -37,12 +33,23 @@ def retention(before: Evaluation, after: Evaluation, tasks: Sequence[str], shots
         the denominator is at most .1 per task), or there are fewer than two demonstration sets.
     """
     base, tuned = _above_chance(before, tasks, shots), _above_chance(after, tasks, shots)
-    found = _ratio(tuned, base)
-    if base is None or found is None:
+    if base is None or tuned is None:
         return None
-    asked = len(tasks) * min(len(before.cells[task, shots]) for task in tasks)
-    unseen = RULE_OF_THREE / asked / float(base.mean())
-    return Estimate(found.value, min(found.low, found.value - unseen), max(found.high, found.value + unseen))
+    return _ratio(tuned, base, before.plan.sets, least=_unseen(before, tasks, shots))
+
+
+def difference(before: Evaluation, after: Evaluation, tasks: Sequence[str], shots: int) -> Estimate | None:
+    """Accuracy after minus before, the mean over `tasks` at a shot count, paired by demonstration set.
+
+    Its interval reaches at least 3/n to either side, n as in `retention`.
+
+    Returns:
+        None where the shot count does not fit all tasks, or there are fewer than two demonstration sets.
+    """
+    base, tuned = _above_chance(before, tasks, shots), _above_chance(after, tasks, shots)
+    if base is None or tuned is None:
+        return None
+    return mean_estimate((tuned - base).tolist(), first=before.plan.sets, least=_unseen(before, tasks, shots))
 
 
 def gain_kept(before: Evaluation, after: Evaluation, tasks: Sequence[str], shots: int) -> Estimate | None:
@@ -50,8 +57,10 @@ def gain_kept(before: Evaluation, after: Evaluation, tasks: Sequence[str], shots
     gains = []
     for evaluation in (before, after):
         many, none = _above_chance(evaluation, tasks, shots), _above_chance(evaluation, tasks, 0)
-        gains.append(None if many is None or none is None or not shots else many - none)
-    return _ratio(gains[1], gains[0])
+        if many is None or none is None or not shots:
+            return None
+        gains.append(many - none)
+    return _ratio(gains[1], gains[0], before.plan.sets)
 
 
 def headline_shots(before: Evaluation, after: Evaluation, tasks: Sequence[str]) -> int | None:
@@ -65,11 +74,16 @@ def headline_shots(before: Evaluation, after: Evaluation, tasks: Sequence[str]) 
 
 
 def retention_report(before: Evaluation, after: Evaluation, target: Task | None = None) -> dict[str, Any]:
-    """The `retention` part of `report.json`: the headline, every shot count, NLL, gain kept, and groups of tasks."""
+    """The `retention` part of `report.json`: the headline, every shot count, NLL, gain kept, and groups of tasks.
+
+    `minimum_detectable_drop` is the drop from 1 that would be found significant with 80 % power, at the spread of the
+    headline.
+    """
     tasks = list(before.tasks)
     shots = headline_shots(before, after, tasks)
     value = retention(before, after, tasks, shots) if shots is not None else None
     report: dict[str, Any] = {**_fields(value), "shots": shots}
+    report["minimum_detectable_drop"] = minimum_detectable(value) if value else None
     if value is None:
         report["reason"] = _why_none(before, after, tasks, shots)
     report["by_shots"] = {
@@ -135,13 +149,16 @@ def _above_chance(evaluation: Evaluation, tasks: Sequence[str], shots: int) -> n
     return np.mean(np.asarray(values, dtype=np.float64) - chance, axis=0)
 
 
-def _ratio(numerator: np.ndarray | None, denominator: np.ndarray | None) -> Estimate | None:
-    if numerator is None or denominator is None:
-        return None
-    size = mean_estimate(denominator.tolist())
+def _ratio(numerator: np.ndarray, denominator: np.ndarray, first: int, least: float = 0.0) -> Estimate | None:
+    size = mean_estimate(denominator.tolist(), first=first)
     if size is None or size.low <= SMALLEST_DENOMINATOR:
         return None
-    return ratio_estimate(numerator.tolist(), denominator.tolist())
+    return ratio_estimate(numerator.tolist(), denominator.tolist(), first, least)
+
+
+def _unseen(evaluation: Evaluation, tasks: Sequence[str], shots: int) -> float:
+    """The change in mean accuracy that all the questions asked may well have missed."""
+    return unseen(len(tasks) * min(len(evaluation.cells[task, shots]) for task in tasks))
 
 
 def _nll(before: Evaluation, after: Evaluation, tasks: Sequence[str], shots: int | None) -> dict[str, float] | None:
@@ -153,8 +170,8 @@ def _nll(before: Evaluation, after: Evaluation, tasks: Sequence[str], shots: int
     return means
 
 
-def _fields(value: Estimate | None) -> dict[str, float | None]:
-    return asdict(value) if value else {"value": None, "low": None, "high": None}
+def _fields(value: Estimate | None) -> dict[str, Any]:
+    return asdict(value) if value else dict.fromkeys(("value", "low", "high", "evidence"))
 
 
 def _why_none(before: Evaluation, after: Evaluation, tasks: Sequence[str], shots: int | None) -> str:
@@ -168,7 +185,7 @@ def _why_none(before: Evaluation, after: Evaluation, tasks: Sequence[str], shots
         return "one demonstration set shows no spread; evaluate at least 2 (8 by default)"
     base = _above_chance(before, tasks, shots)
     assert base is not None
-    size = mean_estimate(base.tolist())
+    size = mean_estimate(base.tolist(), first=before.plan.sets)
     assert size is not None
     return (
         f"at {shots} shots the base lies {size.value:+.2f} from chance on average (95 % interval from {size.low:+.2f}; "

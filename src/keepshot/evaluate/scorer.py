@@ -1,50 +1,39 @@
-"""Log-likelihoods of answers, with the shared beginning of prompts computed once.
+"""Log-likelihoods of answers, with nothing computed twice: neither a shared context, nor a query under its options.
 
 Rows come in levels, one level per shot count, each level's context continuing the one before. The keys and values of
-that growing context are computed once; every row of a level forks from them and computes its own tokens only. What is
-shared is the verified common token prefix of whole rows, so the numbers are those of scoring each row by itself.
+that growing context are computed once. What the rows of a level add to it becomes trees (`tree.py`), each scored in one
+forward pass in which every node sees the context and its own ancestors; the head sees the nodes that predict an answer.
+What is shared is the verified common token prefix of whole rows: the numbers are those of scoring each row by itself.
 """
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from keepshot.errors import RunError
+from keepshot.evaluate.backend import Score
+from keepshot.evaluate.memory import OUT_OF_MEMORY, halved
+from keepshot.evaluate.tree import Tree, agreement, grow_tree, own_order, tree_mask
 from keepshot.models.load import CausalLM
 from keepshot.prompts import Row, group_by_length
 
-# Computed tokens and remembered tokens (context included) in one batch: bounds for the activations and the cache.
+# Computed tokens in one batch of whole rows: a bound for the activations.
 BATCH_TOKENS = 4096
-CACHED_TOKENS = 16384
-FORKABLE_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """What the model says to a row's last answer.
-
-    Attributes:
-        log_likelihood: Sum over the answer's tokens, in nats.
-        num_tokens: Tokens of the answer, terminator included.
-        exact: Whether every token is the most likely one: greedy decoding would write this answer.
-        written: The most likely tokens up to and including the first that differs from the answer.
-    """
-
-    log_likelihood: float
-    num_tokens: int
-    exact: bool
-    written: tuple[int, ...]
+# Nodes of one tree. Attention computes every pair of nodes, though few see each other: larger trees waste more of it,
+# smaller ones more of the cost of a pass (benchmarks/evaluation.py prints what it comes to).
+TREE_NODES = {"cpu": 256, "cuda": 1024}
+# How far two ways of computing one log-likelihood of the probe may differ, in nats per answer: rounding, not masks.
+PROBE_TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
+_REFUSED = (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError)
 
 
 def score_rows(model: CausalLM, rows: Sequence[Row], *, pad_id: int = 0) -> list[Score]:
     """Score each row by itself, nothing shared: what `score_levels` must agree with."""
-    with torch.inference_mode():
-        return _score(model, rows, 0, None, pad_id)
+    return Scorer(model, pad_id=pad_id).score_rows(rows)
 
 
 def score_levels(
@@ -58,23 +47,166 @@ def score_levels(
         pad_id: Filler; its value changes nothing.
 
     Returns:
-        Scores in the order of the rows, and whether the context was shared; where an architecture's cache cannot be
-        forked, rows are computed whole.
+        Scores in the order of the rows, and whether context and queries were shared; see `Scorer`.
 
     Raises:
-        RunError: The model gives NaN or infinite logits.
+        RunError: The model gives NaN or infinite logits, or a single row does not fit the memory.
     """
-    cache: Cache | None = None
-    done, shared = 0, True
-    scores: list[list[Score]] = []
-    with torch.inference_mode():
+    scorer = Scorer(model, pad_id=pad_id)
+    return list(scorer.score(levels)), scorer.shares
+
+
+class Scorer:
+    """Scores rows with one model.
+
+    Sharing needs a cache whose layers grow by concatenation and an attention that takes a mask of its own. Whether the
+    architecture has both is tried once, on a few tokens: where the numbers are not those of plain rows, `shares` is
+    False and rows are computed whole.
+
+    Args:
+        model: In evaluation mode.
+        pad_id: Filler of whole rows; its value changes nothing.
+    """
+
+    def __init__(self, model: CausalLM, *, pad_id: int = 0) -> None:
+        self.model = model
+        self.pad_id = pad_id
+        self._nodes = TREE_NODES.get(model.device.type, TREE_NODES["cuda"])
+        self._tokens = BATCH_TOKENS
+        self._windows = _layer_windows(model)
+        self._shares: bool | None = None
+
+    @property
+    def shares(self) -> bool:
+        """Whether contexts and queries are computed once."""
+        if self._shares is None:
+            self._shares = self._probe()
+        return self._shares
+
+    def score(self, levels: Sequence[Sequence[Row]]) -> Iterator[list[Score]]:
+        """Scores of every level, in the order of its rows, as soon as it is done; see `score_levels`."""
+        return self._score_trees(levels) if self.shares else map(self.score_rows, levels)
+
+    def score_rows(self, rows: Sequence[Row]) -> list[Score]:
+        """Score each row by itself, nothing shared."""
+        with torch.inference_mode():
+            return self._score_whole(rows)
+
+    def _score_whole(self, rows: Sequence[Row]) -> list[Score]:
+        lengths = [row.answers[-1][1] - 1 for row in rows]
+        scores: dict[int, Score] = {}
+        while missing := [i for i in range(len(rows)) if i not in scores]:
+            try:
+                for batch in group_by_length([lengths[i] for i in missing], self._tokens):
+                    chosen = [missing[i] for i in batch]
+                    scores.update(zip(chosen, self._score_batch([rows[i] for i in chosen]), strict=True))
+            except OUT_OF_MEMORY as error:
+                largest = max(lengths[i] for i in missing)
+                self._tokens = halved(error, self._tokens, largest)
+        return [scores[i] for i in range(len(rows))]
+
+    def _score_trees(self, levels: Sequence[Sequence[Row]]) -> Iterator[list[Score]]:
+        cache: Cache | None = None
+        done = 0
         for rows, length in zip(levels, shared_lengths(levels), strict=True):
-            if shared and length > done:
-                cache = _extend(model, cache, rows[0].ids[done:length], done)
-                done = length
-                shared = _forkable(cache)
-            scores.append(_score(model, rows, done if shared else 0, cache if shared else None, pad_id))
-    return scores, shared
+            with torch.inference_mode():
+                if length > done:
+                    cache = self._extend(cache, rows[0].ids[done:length], done)
+                    done = length
+                scores = dict(self._score_level(rows, done, cache))
+            yield [scores[i] for i in range(len(rows))]
+
+    def _score_level(self, rows: Sequence[Row], done: int, cache: Cache | None) -> Iterator[tuple[int, Score]]:
+        order = own_order(rows, done)
+        while order:
+            tree = grow_tree(rows, order, done, self._nodes)
+            try:
+                scores = self._score_tree(tree, done, cache)
+            except OUT_OF_MEMORY as error:
+                self._nodes = halved(error, len(tree.ids), 2 if len(tree.rows) > 1 else len(tree.ids))
+                continue
+            yield from zip(tree.rows, scores, strict=True)
+            order = order[len(tree.rows) :]
+
+    def _extend(self, cache: Cache | None, ids: Sequence[int], done: int) -> Cache | None:
+        tokens = torch.tensor([ids], device=self.model.device)
+        positions = torch.arange(done, done + len(ids), device=self.model.device)[None]
+        # With no cache given the model makes the kind that it needs (sliding windows, …).
+        output = self.model(
+            input_ids=tokens, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
+        )
+        kept: Cache | None = output.past_key_values
+        return kept
+
+    def _score_tree(self, tree: Tree, done: int, cache: Cache | None) -> list[Score]:
+        device = self.model.device
+        kept = sorted({node for nodes in tree.predicting for node in nodes})
+        place = {node: i for i, node in enumerate(kept)}
+        keep = torch.zeros(1, len(tree.ids), dtype=torch.bool)
+        keep[0, kept] = True
+        positions = torch.tensor([tree.depths]) + done
+        output = self.model(
+            input_ids=torch.tensor([tree.ids], device=device),
+            position_ids=positions.to(device),
+            attention_mask=self._masks(tree, done),
+            past_key_values=None if cache is None else _fork(cache),
+            use_cache=cache is not None,
+            logits_to_keep=keep.to(device),
+        )
+        return _read(output.logits, [[place[node] for node in nodes] for nodes in tree.predicting], tree.targets)
+
+    def _masks(self, tree: Tree, done: int) -> Tensor | dict[str, Tensor]:
+        """One mask if all layers see equally far, else one by the type of layer, as transformers names them."""
+        masks = {
+            name: tree_mask(tree, done, window, self.model.dtype).to(self.model.device)
+            for name, window in self._windows.items()
+        }
+        return masks if len(masks) > 1 else next(iter(masks.values()))
+
+    def _score_batch(self, rows: Sequence[Row]) -> list[Score]:
+        width = max(row.answers[-1][1] - 1 for row in rows)
+        ids = torch.full((len(rows), width), self.pad_id)
+        keep = torch.zeros(ids.shape, dtype=torch.bool)
+        predicting: list[range] = []
+        for at, row in enumerate(rows):
+            first, last = row.answers[-1]
+            ids[at, : last - 1] = torch.tensor(row.ids[: last - 1])
+            keep[at, first - 1 : last - 1] = True
+            start = predicting[-1].stop if predicting else 0
+            predicting.append(range(start, start + last - first))
+        positions = torch.arange(width, device=self.model.device).expand(len(rows), -1)
+        # Padding stands on the right, where causal attention never looks: no mask is needed.
+        output = self.model(
+            input_ids=ids.to(self.model.device),
+            position_ids=positions,
+            use_cache=False,
+            logits_to_keep=keep.to(self.model.device),
+        )
+        return _read(output.logits, predicting, [row.ids[slice(*row.answers[-1])] for row in rows])
+
+    def _probe(self) -> bool:
+        if not self._windows:
+            return False
+
+        def tokens(count: int, start: int) -> tuple[int, ...]:
+            return tuple((start + 7 * i) % self.model.config.vocab_size for i in range(count))
+
+        context = tokens(20, 2)
+        levels = [
+            [
+                Row((*context[:shown], *tokens(4, 3 + query), *tokens(3, 5 + option)), ((shown + 4, shown + 7),))
+                for query in range(2)
+                for option in range(2)
+            ]
+            for shown in (8, 20)
+        ]
+        plain = [score.log_likelihood for rows in levels for score in self.score_rows(rows)]
+        try:
+            shared = [score.log_likelihood for rows in self._score_trees(levels) for score in rows]
+        except _REFUSED:  # the architecture's own ways of saying that it takes no such mask or cache
+            return False
+        tolerance = PROBE_TOLERANCE.get(self.model.dtype, 1e-3)
+        return all(abs(a - b) <= tolerance for a, b in zip(plain, shared, strict=True))
 
 
 def shared_lengths(levels: Sequence[Sequence[Row]]) -> list[int]:
@@ -86,101 +218,55 @@ def shared_lengths(levels: Sequence[Sequence[Row]]) -> list[int]:
     for rows in levels:
         most = min(row.answers[-1][0] for row in rows) - 1
         first, last = min(row.ids for row in rows), max(row.ids for row in rows)  # the two that differ earliest
-        common.append(_agreement(first[:most], last[:most]))
+        common.append(agreement(first[:most], last[:most]))
     for i in range(len(levels) - 2, -1, -1):
-        common[i] = _agreement(levels[i][0].ids[: common[i]], levels[i + 1][0].ids[: common[i + 1]])
+        common[i] = agreement(levels[i][0].ids[: common[i]], levels[i + 1][0].ids[: common[i + 1]])
     return common
 
 
-def _agreement(a: Sequence[int], b: Sequence[int]) -> int:
-    for i, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return i
-    return min(len(a), len(b))
+def _layer_windows(model: CausalLM) -> dict[str, int | None]:
+    """How far the layers see, by their type; empty where a layer keeps something else than keys and values."""
+    windows: dict[str, int | None] = {}
+    for layer in DynamicCache(config=model.config).layers or [DynamicLayer()]:
+        if type(layer) is DynamicLayer:
+            windows["full_attention"] = None
+        elif type(layer) is DynamicSlidingWindowLayer:
+            windows["sliding_attention"] = layer.sliding_window
+        else:
+            return {}
+    return windows
 
 
-def _extend(model: CausalLM, cache: Cache | None, ids: Sequence[int], done: int) -> Cache | None:
-    tokens = torch.tensor([ids], device=model.device)
-    positions = torch.arange(done, done + len(ids), device=model.device)[None]
-    # With no cache given the model makes the kind that it needs (sliding windows, …).
-    output = model(input_ids=tokens, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    kept: Cache | None = output.past_key_values
-    return kept
+def _fork(cache: Cache) -> Cache:
+    """A cache that grows on its own. Nothing is copied: a layer grows by concatenation, never in place."""
+    forked = copy.copy(cache)
+    forked.layers = [copy.copy(layer) for layer in cache.layers]
+    return forked
 
 
-def _forkable(cache: Cache | None) -> bool:
-    return isinstance(cache, Cache) and all(type(layer) in FORKABLE_LAYERS for layer in cache.layers)
-
-
-def _fork(cache: Cache, rows: int) -> Cache:
-    """A cache for `rows` continuations. Nothing is copied here: a layer grows by concatenation, never in place."""
-    fork = copy.copy(cache)
-    fork.layers = [copy.copy(layer) for layer in cache.layers]
-    for layer in fork.layers:
-        if layer.is_initialized:
-            layer.keys = layer.keys.expand(rows, -1, -1, -1)
-            layer.values = layer.values.expand(rows, -1, -1, -1)
-    return fork
-
-
-def _score(model: CausalLM, rows: Sequence[Row], done: int, cache: Cache | None, pad_id: int) -> list[Score]:
-    # The last token of an answer predicts nothing that is asked for, so it is not computed.
-    lengths = [row.answers[-1][1] - 1 - done for row in rows]
-    fit = max(1, CACHED_TOKENS // (done + max(lengths)))
-    scores: dict[int, Score] = {}
-    for batch in group_by_length(lengths, min(BATCH_TOKENS, fit * max(lengths))):
-        width = max(lengths[i] for i in batch)
-        ids = torch.full((len(batch), width), pad_id)
-        keep = torch.zeros(ids.shape, dtype=torch.bool)
-        for at, i in enumerate(batch):
-            ids[at, : lengths[i]] = torch.tensor(rows[i].ids[done : done + lengths[i]])
-            keep[at, rows[i].answers[-1][0] - 1 - done : lengths[i]] = True
-        targets = [torch.tensor(rows[i].ids[slice(*rows[i].answers[-1])]) for i in batch]
-        logits = _answer_logits(model, ids, keep, done, cache)
-        scores.update(zip(batch, _read(logits, targets), strict=True))
-    return [scores[i] for i in range(len(rows))]
-
-
-def _answer_logits(
-    model: CausalLM,
-    ids: Int[Tensor, "rows width"],
-    keep: Bool[Tensor, "rows width"],
-    done: int,
-    cache: Cache | None,
-) -> Float[Tensor, "answer_tokens vocab"]:
-    positions = torch.arange(done, done + ids.shape[1], device=model.device).expand(len(ids), -1)
-    past = {} if cache is None else {"past_key_values": _fork(cache, len(ids))}
-    # Padding stands on the right, where causal attention never looks: no mask is needed.
-    output = model(
-        input_ids=ids.to(model.device),
-        position_ids=positions,
-        use_cache=cache is not None,
-        logits_to_keep=keep.to(model.device),
-        **past,
-    )
-    logits: Tensor = output.logits
+def _read(
+    logits: Float[Tensor, "... vocab"], predicting: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
+) -> list[Score]:
+    """Scores of rows from the logits that were kept, in one pass over them."""
     if not bool(torch.isfinite(logits).all()):
         raise RunError("the model gave NaN or infinite logits; evaluate it in float32, or look at its weights")
-    return logits
-
-
-def _read(logits: Float[Tensor, "answer_tokens vocab"], targets: Sequence[Int[Tensor, " _"]]) -> list[Score]:
-    gold = torch.cat(list(targets)).to(logits.device)
-    log_probs = torch.log_softmax(logits.float(), dim=-1)
-    gold_log_probs = log_probs.gather(-1, gold[:, None])[:, 0].double().cpu()
-    best = log_probs.argmax(-1).cpu()
+    flat = logits.reshape(-1, logits.shape[-1]).float()
+    where = torch.tensor([i for places in predicting for i in places], device=flat.device)
+    gold = torch.tensor([token for target in targets for token in target], device=flat.device)
+    normaliser = torch.logsumexp(flat, dim=-1)
+    log_probs = (flat[where, gold] - normaliser[where]).double().tolist()
+    best = flat.argmax(-1)[where].tolist()
     scores = []
     start = 0
     for target in targets:
         end = start + len(target)
-        right = (best[start:end] == target).tolist()
-        first_wrong = right.index(False) if False in right else len(target) - 1
+        right = agreement(best[start:end], target)
         scores.append(
             Score(
-                log_likelihood=float(gold_log_probs[start:end].sum()),
+                log_likelihood=sum(log_probs[start:end]),
                 num_tokens=len(target),
-                exact=all(right),
-                written=tuple(best[start : start + first_wrong + 1].tolist()),
+                exact=right == len(target),
+                written=tuple(best[start : min(start + right + 1, end)]),
             )
         )
         start = end

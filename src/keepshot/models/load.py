@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
     StrictDataclassError,
 )
 from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTuner
 from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
@@ -125,6 +126,34 @@ def load_model(
     if isinstance(base, PeftModel):
         raise ModelError(f"{name} is an adapter on {base.name_or_path}, itself an adapter; merge that one first")
     return _load_adapter(name, folder, base)
+
+
+def adapter_base(name: str) -> str | None:
+    """The base that an adapter names, as `base_name` writes it; None where `name` is no adapter.
+
+    Raises:
+        ModelError: As `load_model`.
+
+    Example:
+        >>> adapter_base("mini") is None
+        True
+    """
+    folder = _folder(name)
+    return base_name(_adapter_base(folder)) if (folder / "adapter_config.json").is_file() else None
+
+
+def attach_adapter(base: PreTrainedModel, name: str) -> PeftModel:
+    """Put an adapter on a loaded base; `detach_adapter` gives the base back.
+
+    Raises:
+        ModelError: The adapter is missing, broken, pickled, or made for another architecture.
+    """
+    return _load_adapter(name, _folder(name), base)
+
+
+def detach_adapter(model: PeftModel) -> PreTrainedModel:
+    """The base without its adapter, number for number what it was before `attach_adapter`."""
+    return model.unload() if isinstance(model.base_model, BaseTuner) else model.get_base_model()
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:

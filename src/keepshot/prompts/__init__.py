@@ -3,7 +3,7 @@
 from keepshot.prompts.batches import group_by_length
 from keepshot.prompts.chat import ChatTemplate
 from keepshot.prompts.encode import Row, TemplateName, choose_template, encode
-from keepshot.prompts.template import INSTRUCTION, PLAIN, BlockTemplate, Prompt, Span, Template
+from keepshot.prompts.template import INSTRUCTION, PLAIN, BlockTemplate, Prompt, Span, Template, VerbatimTemplate
 
 __all__ = [
     "INSTRUCTION",
@@ -15,6 +15,7 @@ __all__ = [
     "Span",
     "Template",
     "TemplateName",
+    "VerbatimTemplate",
     "choose_template",
     "encode",
     "group_by_length",

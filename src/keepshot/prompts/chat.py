@@ -64,6 +64,10 @@ class ChatTemplate:
             f"be located; {_INSTEAD}"
         )
 
+    def stop(self, several_lines: bool) -> tuple[str, ...]:
+        """None: a chat model ends its turn by a token."""
+        return ()
+
     def generation_prompt_differs(self, examples: Sequence[Example]) -> bool:
         """Whether answers stand behind something else than what the template offers a model to go on from.
 

@@ -5,10 +5,10 @@ An answer's span holds what the model must write to be right and to stop: the te
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from keepshot.tasks.example import Example, Turn
+from keepshot.tasks.example import Example, Turn, Wording
 
 Span = tuple[int, int]
 
@@ -38,6 +38,9 @@ class Template(Protocol):
 
     def render(self, examples: Sequence[Example]) -> Prompt:
         """Text and answer spans of `examples` in order."""
+
+    def stop(self, several_lines: bool) -> tuple[str, ...]:
+        """Where a written answer ends, apart from the model's end token; `several_lines` if answers hold line ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,10 @@ class BlockTemplate:
             spans.append((start, length))
         return Prompt("".join(parts), tuple(spans))
 
+    def stop(self, several_lines: bool) -> tuple[str, ...]:
+        """The terminator; where answers hold it themselves, with the beginning of the next block."""
+        return (self.end + self.question[0].rstrip(),) if several_lines else (self.end,)
+
     def _turn(self, turn: Turn) -> tuple[str, ...]:
         match turn.role:
             case "system":
@@ -113,3 +120,32 @@ INSTRUCTION = BlockTemplate(
     "\n",
     ("### Instruction:\n", "\n\n"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class VerbatimTemplate:
+    r"""A task's own wording: inputs as they stand, an answer's span without a terminator.
+
+    Example:
+        >>> VerbatimTemplate(Wording(" ", "\n\n")).render([Example("2+3 =", "5"), Example("4+4 =", "8")]).text
+        '2+3 = 5\n\n4+4 = 8'
+    """
+
+    wording: Wording
+    name: str = field(default="verbatim", init=False)
+
+    def render(self, examples: Sequence[Example]) -> Prompt:
+        """Text and answer spans of `examples` in order."""
+        delimiter = self.wording.delimiter
+        before = delimiter.rstrip()
+        text, spans = self.wording.description, []
+        for i, example in enumerate(examples):
+            text += (self.wording.separator if i else "") + example.input + before
+            start = len(text)
+            text += delimiter[len(before) :] + example.output
+            spans.append((start, len(text)))
+        return Prompt(text, tuple(spans))
+
+    def stop(self, several_lines: bool) -> tuple[str, ...]:
+        """What stands between examples, if it can be seen; a task that generates names its own."""
+        return (self.wording.separator,) if self.wording.separator.strip(" ") else ()

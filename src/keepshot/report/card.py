@@ -32,7 +32,8 @@ def model_card(report: Report, figures: Sequence[str]) -> str:
         *(f"![{_alt(name)}](figures/{name}.png)" for name in figures if name in ("target", "held_out")),
         "## What was kept",
         markdown_table(tables.group_table(report)),
-        f"**Gate: {wording.VERDICTS[report.gate.verdict]}.** {wording.verdict_words(report)}"
+        *([words] if (words := wording.detectable_words(report)) else []),
+        f"**Gate: {wording.VERDICTS[report.gate.verdict]}.** {escaped(wording.verdict_words(report))}"
         + (f" ({escaped(reason)})" if reason else ""),
         "## How to load it",
         _loading(report),

@@ -63,6 +63,7 @@ def run_page(report: Report, log: TrainingLog | None, figures: Mapping[str, Figu
             "reason": wording.further_reason(report),
             "gained": "gain not measured" if report.gain is None else wording.points(report.gain),
             "kept": "not measurable" if kept is None else f"{wording.estimate(kept)} kept",
+            "detectable": wording.detectable_words(report),
             "definition": wording.DEFINITION,
             "curves": tables.curve_table(report),
             "groups": tables.group_table(report),

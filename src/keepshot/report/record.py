@@ -75,6 +75,8 @@ class Retention:
         nll: Mean answer NLL on the held-out tasks before and after, in nats.
         gain_kept: The share of the gain from examples (n-shot − zero-shot) that is left.
         groups: The same for parts of the suite.
+        minimum_detectable_drop: The drop that would be found significant with 80 % power; None where the file does not
+            say.
     """
 
     estimate: Estimate | None
@@ -84,6 +86,7 @@ class Retention:
     nll: tuple[float, float] | None
     gain_kept: Estimate | None
     groups: Mapping[str, Estimate | None]
+    minimum_detectable_drop: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +257,7 @@ def _retention(field: Field) -> Retention:
         nll=None if nll is None else (nll.at("before").number(), nll.at("after").number()),
         gain_kept=_estimate(field.find("gain_kept")),
         groups={} if groups is None else {name: _estimate(groups.find(name)) for name, _ in groups.items()},
+        minimum_detectable_drop=field.number_or_none("minimum_detectable_drop"),
     )
 
 

@@ -170,6 +170,12 @@ def retention_words(report: Report) -> str:
     return estimate(report.retention.estimate)
 
 
+def detectable_words(report: Report) -> str:
+    """The drop that the evaluation could tell from none; empty where the report does not say."""
+    drop = report.retention.minimum_detectable_drop
+    return "" if drop is None else f"A drop of {percent(drop, 1)} or more would have been found four times out of five."
+
+
 def verdict_words(report: Report) -> str:
     """What the gate's verdict means for this run, and what would help where the evidence does not decide."""
     allowed = percent(report.gate.max_drop)
@@ -184,13 +190,15 @@ def verdict_words(report: Report) -> str:
         return f"{drop} lies within the allowed {allowed}."
     if report.gate.verdict == "fail":
         return f"{drop} lies beyond the allowed {allowed}."
-    return f"{drop} is not clearly on either side of the allowed {allowed}. {_what_helps(report, kept)}"
+    if report.gate.reason:  # the gate has worked out what would help
+        return f"{report.gate.reason[0].upper()}{report.gate.reason[1:].rstrip('.')}."
+    return f"{drop} is not clearly on either side of the allowed {allowed}."
 
 
 def further_reason(report: Report) -> str:
     """The gate's own reason; empty where the verdict's meaning already says it."""
     reason = report.gate.reason.rstrip(".")
-    return "" if reason in verdict_words(report) else reason
+    return "" if reason.casefold() in verdict_words(report).casefold() else reason
 
 
 def summary_lines(report: Report) -> list[str]:
@@ -201,10 +209,11 @@ def summary_lines(report: Report) -> list[str]:
     """
     before, after = report.held_out.before.get(report.shots), report.held_out.after.get(report.shots)
     target = " → ".join(accuracy(curve.get(0)) for curve in (report.target.before, report.target.after))
+    told = "" if report.gate.verdict == "insufficient" else detectable_words(report)  # the gate's reason has it too
     return [
         f"{NO_ZERO_SHOT}." if report.gain is None else f"Target, zero-shot: {target} ({points(report.gain)}).",
         f"Other tasks, {report.shots}-shot: {accuracy(before)} → {accuracy(after)}.",
-        f"Few-shot ability kept: {retention_words(report).removesuffix('.')}.",
+        f"Few-shot ability kept: {retention_words(report).removesuffix('.')}. {told}".rstrip(),
         f"Gate: {VERDICTS[report.gate.verdict].lower()}. {verdict_words(report)}",
     ]
 
@@ -212,17 +221,6 @@ def summary_lines(report: Report) -> list[str]:
 def _drop(kept: Estimate) -> Estimate:
     interval = kept.interval
     return Estimate(1 - kept.value, None if interval is None else Interval(1 - interval.high, 1 - interval.low))
-
-
-def _what_helps(report: Report, kept: Estimate) -> str:
-    """How many more demonstration sets the gate would need, since the half-width shrinks with their square root."""
-    distance = abs(1 - kept.value - report.gate.max_drop)
-    if kept.interval is None or distance == 0:
-        return "More demonstration sets (evaluate.sets) would narrow the interval."
-    factor = ((kept.interval.high - kept.interval.low) / 2 / distance) ** 2
-    if factor > 16:  # beyond that the evaluation costs more than the training
-        return "More demonstration sets will hardly decide so near to the limit; a method that keeps more would."
-    return f"About {max(2, round(factor + 0.5))} times as many demonstration sets (evaluate.sets) would decide."
 
 
 def _fixed(number: float, digits: int) -> str:

@@ -2,7 +2,16 @@
 
 from keepshot.evaluate import EvaluationPlan
 from keepshot.runs.data import load_suites
-from keepshot.runs.evaluation import evaluate, evaluation_json, load_evaluation, save_evaluation
+from keepshot.runs.evaluation import (
+    against_json,
+    default_cache,
+    evaluate,
+    evaluate_against,
+    evaluation_json,
+    half_width,
+    load_evaluation,
+    save_evaluation,
+)
 from keepshot.runs.folder import RunFolder
 from keepshot.runs.judging import gate
 from keepshot.runs.tour import demo
@@ -11,10 +20,14 @@ from keepshot.runs.tuning import tune
 __all__ = [
     "EvaluationPlan",
     "RunFolder",
+    "against_json",
+    "default_cache",
     "demo",
     "evaluate",
+    "evaluate_against",
     "evaluation_json",
     "gate",
+    "half_width",
     "load_evaluation",
     "load_suites",
     "save_evaluation",

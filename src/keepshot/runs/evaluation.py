@@ -1,27 +1,46 @@
 """Evaluations of a model by name, as files."""
 
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from keepshot.errors import ConfigError, RunError
 from keepshot.evaluate import (
+    AnswerStore,
     Evaluation,
     EvaluationPlan,
     Item,
+    LocalModel,
+    StoredAnswers,
     Subject,
+    check_paired,
     curve_points,
+    difference,
     evaluate_tasks,
     read_items,
+    retention_report,
     write_items,
 )
 from keepshot.files import read_json, write_json
-from keepshot.models.load import CausalLM, context_length, load_model, load_tokenizer
+from keepshot.models.load import (
+    CausalLM,
+    adapter_base,
+    attach_adapter,
+    base_name,
+    context_length,
+    detach_adapter,
+    load_model,
+    load_tokenizer,
+)
 from keepshot.prompts import TemplateName, choose_template
 from keepshot.runs.data import load_suites
+from keepshot.runs.processes import processes
 from keepshot.tasks.example import Suite
 
 Say = Callable[[str], None]
@@ -35,7 +54,9 @@ def silent(line: str) -> None:
     """Say nothing."""
 
 
-def load_subject(name: str, template: Any, *, shown_as: str | None = None, max_length: int | None = None) -> Subject:
+def load_subject(
+    name: str, template: TemplateName, *, shown_as: str | None = None, max_length: int | None = None
+) -> Subject:
     """A model ready to be asked.
 
     Args:
@@ -58,8 +79,23 @@ def as_subject(
     """A loaded model ready to be asked; puts it into evaluation mode."""
     longest = context_length(model)
     return Subject(
-        name, model.eval(), tokenizer, choose_template(template, tokenizer), min(longest, max_length or longest)
+        name,
+        LocalModel(model, tokenizer),
+        tokenizer,
+        choose_template(template, tokenizer),
+        min(longest, max_length or longest),
     )
+
+
+def default_cache() -> Path | None:
+    """Where answers are remembered: `answers.sqlite` in `$KEEPSHOT_CACHE` or `~/.cache/keepshot`; None if it is off."""
+    folder = os.environ.get("KEEPSHOT_CACHE", "~/.cache/keepshot")
+    return None if folder == "off" else Path(folder).expanduser() / "answers.sqlite"
+
+
+def remembering(subject: Subject, cache: Path | None) -> Subject:
+    """The subject, asked only what the cache of answers does not know."""
+    return subject if cache is None else replace(subject, backend=StoredAnswers(subject.backend, AnswerStore(cache)))
 
 
 def evaluate(
@@ -67,11 +103,14 @@ def evaluate(
     *,
     suite: str | Suite = "mini",
     plan: EvaluationPlan | None = None,
-    template: str = "auto",
+    template: TemplateName = "auto",
     output: Path | None = None,
+    cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure the n-shot curve of a model on a suite.
+
+    Under `accelerate launch` or torchrun, every process asks a part and returns the whole.
 
     Args:
         model: `mini`, a model or adapter folder, or a hub id.
@@ -79,6 +118,7 @@ def evaluate(
         plan: Shot counts, demonstration sets, queries, seed; None is the default plan.
         template: `auto`, `plain`, `instruction` or `chat`.
         output: A `.json` path for the result; the items go beside it as `.items.parquet`.
+        cache: A SQLite file that remembers answers, such as `default_cache()`; what it knows is not computed again.
         progress: Called with the task's name, sets done and sets in all.
 
     Raises:
@@ -90,21 +130,80 @@ def evaluate(
         >>> len(found.items) == 2 * 2 * 5 * len(found.tasks)
         True
     """
+    [found] = evaluate_against(
+        [model], suite=suite, plan=plan, template=template, output=output, cache=cache, progress=progress
+    )
+    return found
+
+
+def evaluate_against(
+    models: Sequence[str],
+    *,
+    suite: str | Suite = "mini",
+    plan: EvaluationPlan | None = None,
+    template: TemplateName = "auto",
+    output: Path | None = None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> list[Evaluation]:
+    """Measure a base and tuned models on the same prompts, in one process.
+
+    The base is loaded once: adapters on it are attached and detached again. Other models follow one at a time.
+
+    Args:
+        models: The base, then those that are measured against it.
+        suite: As for `evaluate`.
+        plan: As for `evaluate`; with `until`, the base decides on the number of sets.
+        template: As for `evaluate`.
+        output: A `.json` path for the base's result, with retention and differences of the others under `against`;
+            items go beside it as `.items.parquet`, `.items.1.parquet`, and so on.
+        cache: As for `evaluate`.
+        progress: As for `evaluate`.
+
+    Returns:
+        The evaluations in the order of `models`.
+
+    Raises:
+        KeepshotError: A model or the suite cannot be used, or a model reads the prompts otherwise than the base.
+    """
     plan = plan or EvaluationPlan()
-    if list(plan.shots) != sorted(set(plan.shots)) or not plan.shots or plan.shots[0] < 0:
-        raise ConfigError(f"shots must be ascending whole numbers from 0, each once; got {list(plan.shots)}")
     if output is not None and output.suffix != ".json":
         raise ConfigError(f"--output {output} must end in .json")
     if template not in get_args(TemplateName):
         raise ConfigError(f"template {template!r} is unknown; use one of {', '.join(get_args(TemplateName))}")
     if isinstance(suite, str):
         suite, _ = load_suites(suite)  # of a folder, only files that are no data are left out
-    subject = load_subject(model, template)
-    found = evaluate_tasks(subject, suite, plan, progress)
-    if output is not None:
-        asked = asked_digest(suite, plan, subject.template.name, subject.context_length)
-        save_evaluation(found, asked, output, output.with_suffix(".items.parquet"))
-    return found
+    plan.suite(suite)
+    found: dict[int, Evaluation] = {}
+    asked = ""
+    with processes() as launched:
+        for index, subject in _subjects(models, template):
+            sets = found[0].sets if found else None
+            asked = asked or asked_digest(suite, plan, subject.template.name, subject.context_length)
+            shown = progress if launched.index == 0 else None
+            found[index] = evaluate_tasks(remembering(subject, cache), suite, plan, shown, launched, sets)
+            check_paired(found[0], found[index])
+        results = [found[index] for index in range(len(models))]
+        if output is not None and launched.index == 0:
+            save_against(results, asked, output)
+    return results
+
+
+def _subjects(models: Sequence[str], template: TemplateName) -> Iterator[tuple[int, Subject]]:
+    """The base, the adapters on it, then all others; never two models in memory."""
+    base, *others = models
+    model: CausalLM | None = load_model(base)
+    yield 0, as_subject(model, load_tokenizer(base), template, base)
+    on_base = [i for i, name in enumerate(others, start=1) if adapter_base(name) == base_name(base)]
+    for index in on_base if not isinstance(model, PeftModel) else ():
+        adapted = attach_adapter(model, models[index])
+        yield index, as_subject(adapted, load_tokenizer(models[index]), template, models[index])
+        model = detach_adapter(adapted)
+    done = on_base if not isinstance(model, PeftModel) else []
+    model = None
+    for index in range(1, len(models)):
+        if index not in done:
+            yield index, load_subject(models[index], template)
 
 
 def asked_digest(suite: Suite, plan: EvaluationPlan, template: str, context_length: int) -> str:
@@ -125,19 +224,50 @@ def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
         "tasks": {
             name: {
                 "chance": task.chance,
-                "metric": task.scoring,
+                "metric": task.metric or task.scoring,
                 "group": task.group,
                 "shots": curve_points(evaluation, [name]),
             }
             for name, task in evaluation.tasks.items()
         },
         "mean": curve_points(evaluation, list(evaluation.tasks)),
-        "sets": evaluation.plan.sets,
+        "sets": evaluation.sets,
         "queries": evaluation.plan.queries,
         "shots": list(evaluation.plan.shots),
         "seed": evaluation.plan.seed,
+        "labels": evaluation.plan.labels,
+        "balanced": evaluation.plan.balanced,
+        "until": evaluation.plan.until,
+        "first_sets": evaluation.plan.sets,
         "shared_context": evaluation.shared_context,
     }
+
+
+def half_width(evaluation: Evaluation) -> float:
+    """Half the 95 % interval of the mean accuracy at the largest shot count that fits all tasks; inf without one."""
+    points = [point for point in curve_points(evaluation, list(evaluation.tasks)).values() if point is not None]
+    return (points[-1]["high"] - points[-1]["low"]) / 2 if points else float("inf")
+
+
+def against_json(base: Evaluation, tuned: Evaluation) -> dict[str, Any]:
+    """What became of the base: the tuned model's evaluation, retention, and the difference at every shot count."""
+    tasks = list(base.tasks)
+    differences = {n: difference(base, tuned, tasks, n) for n in base.plan.shots}
+    return {
+        **evaluation_json(tuned),
+        "retention": retention_report(base, tuned),
+        "difference": {str(n): found and asdict(found) for n, found in differences.items()},
+    }
+
+
+def save_against(evaluations: Sequence[Evaluation], asked: str, output: Path) -> None:
+    """Write the items of all, then the base's summary with those of the others under `against`."""
+    base, *others = evaluations
+    output.parent.mkdir(parents=True, exist_ok=True)
+    for index, found in enumerate(evaluations):
+        write_items(output.with_suffix(f".items.{index}.parquet" if index else ".items.parquet"), found.items)
+    against = {"against": [against_json(base, tuned) for tuned in others]} if others else {}
+    write_json(output, evaluation_json(base) | {"asked": asked} | against)
 
 
 def save_evaluation(evaluation: Evaluation, asked: str, path: Path, items: Path) -> None:
@@ -165,7 +295,7 @@ def load_evaluation(path: Path, items: Path, suite: Suite, plan: EvaluationPlan,
     return Evaluation(
         summary["model"],
         plan,
-        {task.name: task for task in suite.tasks},
+        {task.name: task for task in plan.suite(suite).tasks},
         {cell: tuple(found) for cell, found in cells.items()},
         bool(summary.get("shared_context", True)),
     )

@@ -13,7 +13,17 @@ from keepshot.files import read_json, write_json
 from keepshot.models.load import base_dtype, load_model
 from keepshot.report import render
 from keepshot.runs.data import TargetData, evaluation_suite, load_target
-from keepshot.runs.evaluation import Progress, Say, asked_digest, load_evaluation, load_subject, save_evaluation, silent
+from keepshot.runs.evaluation import (
+    Progress,
+    Say,
+    asked_digest,
+    default_cache,
+    load_evaluation,
+    load_subject,
+    remembering,
+    save_evaluation,
+    silent,
+)
 from keepshot.runs.folder import RunFolder, in_use, open_run
 from keepshot.runs.preparation import Preparation, prepare
 from keepshot.runs.record import Result, run_report
@@ -133,6 +143,7 @@ def _evaluate(run: _Run, model: str, path: Path, items: Path, progress: Progress
     data = run.config.data
     shown_as = run.config.model if model == run.config.model else Path(model).name
     subject = load_subject(model, data.template, shown_as=shown_as, max_length=data.max_length)
+    subject = remembering(subject, default_cache())
     found = evaluate_tasks(subject, run.questions, run.plan, progress)
     save_evaluation(found, run.asked, path, items)
     return found

@@ -1,6 +1,6 @@
 """Methods as values: streams, the trainable set, terms, and their names."""
 
-from keepshot.strategies.frozen import fingerprint, verify_frozen
+from keepshot.strategies.frozen import adapter_fingerprint, fingerprint, verify_frozen
 from keepshot.strategies.named import ADDITIONS, FULL_RATE, METHODS, Addition, Method, compose, resolve_method
 from keepshot.strategies.strategy import TARGET, Strategy, StreamSpec, Term
 from keepshot.strategies.terms import token_nll
@@ -31,6 +31,7 @@ __all__ = [
     "Term",
     "Trainable",
     "TrainableSet",
+    "adapter_fingerprint",
     "apply_trainable",
     "compose",
     "fingerprint",

@@ -48,6 +48,24 @@ def fingerprint(model: CausalLM, parts: Parts, dtype: torch.dtype | None = None)
     return digests
 
 
+def adapter_fingerprint(model: PeftModel, adapter: str) -> dict[str, str]:
+    """A digest of each tensor of an adapter.
+
+    Args:
+        model: Holds the adapter.
+        adapter: Its name there, `default` unless several are loaded.
+
+    Returns:
+        Parameter name without the adapter's -> hexadecimal digest.
+    """
+    digests: dict[str, str] = {}
+    for name, parameter in model.get_base_model().named_parameters():
+        components = name.split(".")
+        if adapter in components:
+            digests[".".join(c for c in components if c != adapter)] = _digest(parameter, None, parameter.dtype)
+    return digests
+
+
 def verify_frozen(before: Mapping[str, str], after: Mapping[str, str]) -> None:
     """Check that two fingerprints are the same.
 

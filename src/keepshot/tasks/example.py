@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Role = Literal["system", "user", "assistant"]
-Scoring = Literal["exact_match", "options"]
+Scoring = Literal["exact_match", "options", "generate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,21 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Wording:
+    """How a task that brings its own prompts writes them: nothing around an input, and no terminator after an answer.
+
+    Attributes:
+        delimiter: Between an input and its answer; white space in it belongs to the answer's span.
+        separator: Between examples.
+        description: At the top, as it stands.
+    """
+
+    delimiter: str = " "
+    separator: str = "\n\n"
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """Examples of one input-output relation, and how answers to it are scored.
 
@@ -50,8 +65,14 @@ class Task:
         name: Unique within a suite.
         examples: The pool that queries are drawn from.
         pool: The pool that demonstrations are drawn from; empty means `examples` (never the query itself).
-        scoring: `exact_match` (the greedy answer equals one of `Example.answers`, terminator included) or `options`
-            (the right option has the highest log-likelihood).
+        scoring: `exact_match` (the greedy answer equals one of `Example.answers`, terminator included), `options`
+            (the right option has the highest log-likelihood) or `generate` (what the model writes is compared).
+        metric: With `options`, how log-likelihoods are made comparable: `sum`, `per_token`, `per_byte` or `pmi`; with
+            `generate`, how texts are compared: `exact`, `numeric`, `set`, `f1`, `bleu`, `chrf` or `module:function`.
+            Empty is the first of these.
+        wording: How prompts are written; None leaves it to the template of the evaluation.
+        stop: With `generate`, writing ends before the first of these; empty means where the template ends an answer.
+        max_new_tokens: With `generate`, the most that is written.
         labels: All answers, where the set is finite; else empty.
         group: `suite` for tasks over inputs of their own, `own-input` for tasks over the target's inputs.
     """
@@ -62,6 +83,10 @@ class Task:
     scoring: Scoring = "exact_match"
     labels: tuple[str, ...] = ()
     group: Literal["suite", "own-input"] = "suite"
+    metric: str = ""
+    wording: Wording | None = None
+    stop: tuple[str, ...] = ()
+    max_new_tokens: int = 64
 
     @property
     def chance(self) -> float:

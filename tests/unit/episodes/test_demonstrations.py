@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -15,8 +16,14 @@ def task_of(count, name="t", pool=0):
     return Task(name, examples, pool=tuple(Example(f"pool {i}", str(i)) for i in range(pool)))
 
 
-def draw(task, index=0, sets=1, shots=8, queries=20, seed=0):
-    return demonstration_set(task, index, sets=sets, shots=shots, queries=queries, seed=seed)
+def labelled_task(outputs, pool=()):
+    examples = tuple(Example(f"input {i}", output) for i, output in enumerate(outputs))
+    others = tuple(Example(f"pool {i}", output) for i, output in enumerate(pool))
+    return Task("labelled", examples, pool=others, labels=tuple(sorted({*outputs, *pool})))
+
+
+def draw(task, index=0, sets=1, shots=8, queries=20, seed=0, balanced=False):
+    return demonstration_set(task, index, sets=sets, shots=shots, queries=queries, seed=seed, balanced=balanced)
 
 
 @given(
@@ -113,3 +120,59 @@ def test_a_small_pool_gives_fewer_demonstrations_and_leaves_the_queries_alone(di
 def test_fewer_inputs_than_sets_are_too_few():
     with pytest.raises(DataError, match=r"'t' has 7 distinct inputs for 8 .*fewer sets or more examples"):
         draw(task_of(7, pool=40), sets=8)
+
+
+def test_draws_stay_as_they_are():  # or a curve could not be laid over one of another version
+    task = replace(labelled_task("ab" * 20), name="golden")
+    drawn = draw(task, 1, sets=4, shots=6, queries=6, seed=3)
+    assert [example.input for example in drawn.demonstrations] == [f"input {i}" for i in (17, 10, 9, 34, 1, 31)]
+    assert [example.input for example in drawn.queries] == [f"input {i}" for i in (11, 22, 21, 20, 16, 29)]
+
+
+LABELS = st.lists(st.sampled_from("abcd"), min_size=1, max_size=60)
+
+
+@given(LABELS, LABELS | st.just([]), st.integers(1, 3), st.integers(0, 5))
+def test_balanced_demonstrations_hold_labels_evenly_at_every_shot_count(outputs, pool, sets, seed):
+    task = labelled_task(outputs, pool)
+    if len(outputs) < sets:
+        return
+    one = draw(task, 0, sets, shots=20, queries=10, seed=seed, balanced=True)
+    plain = draw(task, 0, sets, shots=20, queries=10, seed=seed)
+    assert one.queries == plain.queries
+    assert len(one.demonstrations) == len(plain.demonstrations)
+    available = Counter(example.output for example in set(task.pool or task.examples) - set(one.queries))
+    for n in range(len(one.demonstrations) + 1):
+        held = Counter(example.output for example in one.demonstrations[:n])
+        assert all(
+            held[label] + 1 >= held[other] for label in available if held[label] < available[label] for other in held
+        )
+    inputs = [input_key(example) for example in (*one.queries, *one.demonstrations)]
+    assert len(set(inputs)) == len(inputs)
+
+
+def test_balanced_demonstrations_are_nested_and_no_label_is_always_first():
+    task = labelled_task("aaaaaaab" * 50)
+    longest = draw(task, shots=16, balanced=True).demonstrations
+    assert all(draw(task, shots=n, balanced=True).demonstrations == longest[:n] for n in range(16))
+    pairs = {(longest[i].output, longest[i + 1].output) for i in range(0, 16, 2)}
+    assert pairs == {("a", "b"), ("b", "a")}
+    firsts = Counter(draw(task, i, sets=20, balanced=True).demonstrations[0].output for i in range(20))
+    assert 3 <= firsts["a"] <= 17
+
+
+def test_without_labels_balanced_changes_nothing():
+    task = task_of(100)
+    assert draw(task, balanced=True) == draw(task)
+    labelled = replace(task, labels=tuple(example.output for example in task.examples))
+    assert draw(labelled, balanced=True) != draw(labelled)
+
+
+def test_a_pool_of_the_same_inputs_leaves_as_many_demonstrations_as_no_pool():
+    task = task_of(24)
+    relabelled = replace(task, pool=tuple(replace(example, output="x") for example in task.examples))
+    drawn, plain = draw(relabelled), draw(task)
+    assert drawn.queries == plain.queries
+    assert [e.input for e in drawn.demonstrations] == [e.input for e in plain.demonstrations]
+    assert len(drawn.demonstrations) == 8
+    assert {example.output for example in drawn.demonstrations} == {"x"}

@@ -1,0 +1,135 @@
+"""`keepshot eval`: the n-shot curve of a model, and of others against it."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from keepshot.cli import show
+from keepshot.errors import ConfigError
+
+# Written out here: what names them in the rooms below needs torch, which `--help` does not wait for.
+Template = Literal["auto", "plain", "instruction", "chat"]
+Labels = Literal["true", "flipped", "random", "symbols"]
+OnBadRow = Literal["raise", "skip"]
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="mini, a model or adapter folder, or a hub id.")],
+    tuned: Annotated[list[str] | None, typer.Argument(help="More models, after --against.")] = None,
+    against: Annotated[
+        list[str] | None, typer.Option("--against", help="A tuned model or adapter to measure against MODEL.")
+    ] = None,
+    suite: Annotated[
+        str, typer.Option("--suite", help="mini, a folder of task files, or an lm-evaluation-harness task YAML.")
+    ] = "mini",
+    shots: Annotated[str, typer.Option("--shots", "--num_fewshot", help="Comma-separated.")] = "0,1,2,4,8,16",
+    sets: Annotated[int, typer.Option("--sets", min=1, help="Demonstration sets per task.")] = 8,
+    queries: Annotated[int, typer.Option("--queries", min=1, help="Queries per demonstration set.")] = 40,
+    until: Annotated[
+        float | None, typer.Option("--until", help="Ask more sets until half the 95 % interval is at most this.")
+    ] = None,
+    max_sets: Annotated[int, typer.Option("--max-sets", min=1, help="With --until, the most sets.")] = 32,
+    balanced: Annotated[bool, typer.Option("--balanced", help="Demonstrations hold all labels evenly.")] = False,
+    labels: Annotated[Labels, typer.Option("--labels", help="What classification tasks show and ask.")] = "true",
+    metric: Annotated[
+        str,
+        typer.Option(
+            "--metric",
+            help="sum, per_token, per_byte or pmi for tasks with options; exact, numeric, set, f1, bleu, chrf or "
+            "module:function for written answers.",
+        ),
+    ] = "",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of every draw.")] = 0,
+    template: Annotated[Template, typer.Option("--template", help="How prompts are written.")] = "auto",
+    format: Annotated[
+        str, typer.Option("--format", help="Of the suite's files, instead of the detected one.")
+    ] = "auto",
+    on_bad_row: Annotated[OnBadRow, typer.Option("--on-bad-row", help="Of the suite's files.")] = "raise",
+    output: Annotated[Path | None, typer.Option("--output", help="A .json path; items go beside it.")] = None,
+    lm_eval: Annotated[
+        Path | None, typer.Option("--lm-eval", help="A folder for results as lm-evaluation-harness writes them.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", help="File of remembered answers. [default: see docs/evaluation.md]")
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Compute every answer anew.")] = False,
+) -> None:
+    """Measure the n-shot curve of a model, and of tuned models on the same prompts.
+
+    Example: keepshot eval mini --against runs/a/model runs/b/adapter --shots 0,4,16 --output eval.json
+    """
+    from keepshot import runs
+
+    if tuned and not against:
+        raise ConfigError(
+            f"{tuned[0]!r} is one model too many; put --against before the models to compare with {model}"
+        )
+    if labels not in LABELS:
+        raise ConfigError(f"--labels {labels!r} is not one of {', '.join(LABELS)}")
+    if on_bad_row not in ("raise", "skip"):
+        raise ConfigError(f"--on-bad-row {on_bad_row!r} is not allowed; use raise or skip")
+    if cache and no_cache:
+        raise ConfigError("--cache and --no-cache contradict each other; give one of them")
+    plan = runs.EvaluationPlan(
+        _shots(shots),
+        sets,
+        queries,
+        seed,
+        balanced,
+        until,
+        max_sets,
+        labels,
+        metric,
+    )
+    tasks, skipped = runs.load_suites(suite, format=format, on_bad_row="skip" if on_bad_row == "skip" else "raise")
+    for row in skipped:
+        show.say(f"left out: {row}")
+    for name in plan.left_out(tasks):
+        show.say(f"left out: {name} has no finite set of labels, which {labels} labels need")
+    with show.evaluation_progress() as progress:
+        found = runs.evaluate_against(
+            [model, *(against or ()), *(tuned or ())],
+            suite=tasks,
+            plan=plan,
+            template=template,
+            output=output,
+            cache=None if no_cache else cache or runs.default_cache(),
+            progress=progress,
+        )
+    _show(found)
+    if output:
+        show.say(f"written: {output}")
+    if lm_eval and show.is_first_process():
+        from keepshot.runs.lm_eval_results import write_lm_eval_results
+
+        for evaluation in found:
+            for path in write_lm_eval_results(evaluation, lm_eval):
+                show.say(f"written: {path}")
+
+
+def _show(found: list[Any]) -> None:
+    from keepshot import runs
+
+    base, *others = found
+    show.wide(show.curve_table(runs.evaluation_json(base)))
+    if not base.shared_context:
+        show.say(
+            "note: this architecture cannot share contexts, every prompt was computed whole (same numbers, slower)"
+        )
+    if base.plan.until is not None:
+        reached = runs.half_width(base)
+        more = "" if reached <= base.plan.until else "; more would need a larger --max-sets, or more examples"
+        show.say(f"{base.sets} sets asked: half the interval is {reached:.3f} (asked for {base.plan.until:g}){more}")
+    for tuned in others:
+        result = runs.against_json(base, tuned)
+        show.wide(show.curve_table(result))
+        for line in show.against_lines(base.model, result):
+            show.say(line)
+
+
+def _shots(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        raise ConfigError(f"--shots {text!r} is not a comma-separated list of whole numbers such as 0,4,16") from None

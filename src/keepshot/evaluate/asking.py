@@ -1,0 +1,194 @@
+"""One demonstration set of a task, asked at every shot count: prompts, scores, items."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from transformers import PreTrainedTokenizerBase
+
+from keepshot.episodes import DemonstrationSet
+from keepshot.evaluate.backend import Backend, Score
+from keepshot.evaluate.items import Item
+from keepshot.evaluate.metrics import ScoredOption, choose_option, text_metric
+from keepshot.prompts import Row, Template, VerbatimTemplate, encode
+from keepshot.tasks.example import Example, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who is asked.
+
+    Attributes:
+        name: In results.
+        backend: Answers.
+        tokenizer: The model's.
+        template: How prompts are written, unless a task has its own wording.
+        context_length: In tokens.
+    """
+
+    name: str
+    backend: Backend
+    tokenizer: PreTrainedTokenizerBase
+    template: Template
+    context_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A query with the answers that are scored for it, the right one first."""
+
+    query: Example
+    answers: tuple[str, ...]
+
+
+def ask(subject: Subject, task: Task, drawn: DemonstrationSet, shots: Sequence[int]) -> dict[int, list[Item]]:
+    """Items of one demonstration set by shot count, for the shot counts whose every prompt fits the context."""
+    template = subject.template if task.wording is None else VerbatimTemplate(task.wording)
+    questions = [_Question(query, _candidates(task, query)) for query in drawn.queries]
+    levels: dict[int, list[Row]] = {}
+    room = task.max_new_tokens if task.scoring == "generate" else 0
+    for n in (n for n in shots if n <= len(drawn.demonstrations)):
+        rows = encode(
+            [
+                template.render([*drawn.demonstrations[:n], _answered(question.query, answer)])
+                for question in questions
+                for answer in question.answers
+            ],
+            subject.tokenizer,
+        )
+        if max(max(len(row.ids), row.answers[-1][0] + room) for row in rows) > subject.context_length:
+            break  # more demonstrations are longer
+        levels[n] = rows
+    judge = _judge(subject, task, template, drawn)
+    found: dict[int, list[Item]] = {}
+    for (n, rows), scores in zip(levels.items(), subject.backend.score(list(levels.values())), strict=True):
+        found[n] = list(_items(drawn, n, questions, judge(questions, rows, scores)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What became of a question."""
+
+    row: Row
+    gold: Score
+    predicted: str
+    score: float
+
+
+_Judge = Callable[[Sequence[_Question], Sequence[Row], Sequence[Score]], Iterator[_Judged]]
+
+
+def _judge(subject: Subject, task: Task, template: Template, drawn: DemonstrationSet) -> _Judge:
+    """How scores become predictions."""
+    match task.scoring:
+        case "options":
+            return _Options(task.metric, _unconditional(subject, task, template, drawn))
+        case "exact_match":
+            return _ExactMatch(subject.tokenizer)
+        case "generate":
+            several_lines = any("\n" in answer for query in drawn.queries for answer in query.answers)
+            return _Generation(subject.backend, task, task.stop or template.stop(several_lines))
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    metric: str
+    unconditional: dict[str, float]
+
+    def __call__(
+        self, questions: Sequence[_Question], rows: Sequence[Row], scores: Sequence[Score]
+    ) -> Iterator[_Judged]:
+        for question, mine, row in _grouped(questions, rows, scores):
+            by_answer = dict(zip(question.answers, mine, strict=True))
+            # Equal likelihoods (16-bit logits are coarse) go to the option that the question names first: the right
+            # one stands first among the answers, and must not win by that.
+            options = tuple(dict.fromkeys((*question.query.options, *question.answers)))
+            scored = [
+                ScoredOption(o, by_answer[o].log_likelihood, by_answer[o].num_tokens, self.unconditional.get(o))
+                for o in options
+            ]
+            chosen = choose_option(self.metric, scored)
+            yield _Judged(row, mine[0], options[chosen], float(options[chosen] == question.query.output))
+
+
+@dataclass(frozen=True, slots=True)
+class _ExactMatch:
+    tokenizer: PreTrainedTokenizerBase
+
+    def __call__(
+        self, questions: Sequence[_Question], rows: Sequence[Row], scores: Sequence[Score]
+    ) -> Iterator[_Judged]:
+        for question, mine, row in _grouped(questions, rows, scores):
+            hits = [answer for answer, score in zip(question.answers, mine, strict=True) if score.exact]
+            predicted = hits[0] if hits else self.tokenizer.decode(list(mine[0].written)).strip()
+            yield _Judged(row, mine[0], predicted, float(bool(hits)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Generation:
+    backend: Backend
+    task: Task
+    stop: tuple[str, ...]
+
+    def __call__(
+        self, questions: Sequence[_Question], rows: Sequence[Row], scores: Sequence[Score]
+    ) -> Iterator[_Judged]:
+        metric = text_metric(self.task.metric)
+        texts = self.backend.generate(rows, self.stop, self.task.max_new_tokens)
+        for question, row, score, text in zip(questions, rows, scores, texts, strict=True):
+            yield _Judged(row, score, text, metric.score(text, question.query.answers))
+
+
+def _unconditional(subject: Subject, task: Task, template: Template, drawn: DemonstrationSet) -> dict[str, float]:
+    """With `pmi`, what every option is worth to the model behind an empty input, without demonstrations."""
+    if task.metric != "pmi":
+        return {}
+    options = dict.fromkeys((query, option) for query in drawn.queries for option in query.options)
+    empty = {option: replace(query, input="", history=(), output=option) for query, option in options}
+    rows = encode([template.render([example]) for example in empty.values()], subject.tokenizer)
+    [scores] = subject.backend.score([rows])
+    return {option: score.log_likelihood for option, score in zip(empty, scores, strict=True)}
+
+
+def _candidates(task: Task, query: Example) -> tuple[str, ...]:
+    """The answers to score: all options, every answer that counts, or (for its NLL) the main one."""
+    match task.scoring:
+        case "options":
+            return (query.output, *(option for option in query.options if option != query.output))
+        case "exact_match":
+            return query.answers
+        case "generate":
+            return (query.output,)
+
+
+def _answered(query: Example, answer: str) -> Example:
+    return query if answer == query.output else replace(query, output=answer)
+
+
+def _grouped(
+    questions: Sequence[_Question], rows: Sequence[Row], scores: Sequence[Score]
+) -> Iterator[tuple[_Question, Sequence[Score], Row]]:
+    at = 0
+    for question in questions:
+        yield question, scores[at : at + len(question.answers)], rows[at]
+        at += len(question.answers)
+
+
+def _items(
+    drawn: DemonstrationSet, shots: int, questions: Sequence[_Question], judged: Iterator[_Judged]
+) -> Iterator[Item]:
+    for index, (question, found) in enumerate(zip(questions, judged, strict=True)):
+        ids = found.row.ids[: found.row.answers[-1][0]]
+        yield Item(
+            task=drawn.task,
+            set=drawn.index,
+            shots=shots,
+            query=index,
+            prompt=hashlib.blake2b(repr(ids).encode(), digest_size=8).hexdigest(),
+            answer=question.query.output,
+            aliases=question.query.aliases,
+            predicted=found.predicted,
+            score=found.score,
+            nll=-found.gold.log_likelihood / found.gold.num_tokens,
+        )

@@ -1,0 +1,101 @@
+"""Greedy decoding for answers that are too long or too free to be scored."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
+
+from keepshot.evaluate.memory import OUT_OF_MEMORY, halved
+from keepshot.models.load import CausalLM, quiet
+from keepshot.prompts import Row
+
+# Prompt tokens (padding included) and tokens to be written, in one batch: a bound for the cache.
+BATCH_TOKENS = 32768
+
+
+def generate(
+    model: CausalLM, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], stop: Sequence[str], max_new_tokens: int
+) -> list[str]:
+    """What greedy decoding writes in place of each row's last answer, up to a stop string or the end token.
+
+    Args:
+        model: In evaluation mode.
+        tokenizer: The model's.
+        rows: Prompts; the last answer and what follows is left out.
+        stop: Writing ends before the first of these that follows something else than white space.
+        max_new_tokens: The most that is written.
+
+    Raises:
+        RunError: A single row does not fit the memory.
+    """
+    prompts = [row.ids[: row.answers[-1][0]] for row in rows]
+    order = sorted(range(len(rows)), key=lambda i: len(prompts[i]), reverse=True)  # the largest batch comes first
+    texts: dict[int, str] = {}
+    budget = BATCH_TOKENS
+    while order:
+        width = len(prompts[order[0]]) + max_new_tokens
+        batch = order[: max(1, budget // width)]
+        try:
+            written = _write(model, tokenizer, [prompts[i] for i in batch], stop, max_new_tokens)
+        except OUT_OF_MEMORY as error:
+            budget = halved(error, len(batch) * width, width)
+            continue
+        texts.update(zip(batch, written, strict=True))
+        order = order[len(batch) :]
+    return [texts[i] for i in range(len(rows))]
+
+
+def cut(text: str, stop: Sequence[str]) -> str:
+    """The text without the white space around it, up to the first stop string in it.
+
+    Example:
+        >>> cut(" 42\\nQ: next", ["\\n", "Q:"])
+        '42'
+    """
+    text = text.lstrip()
+    return text[: min((at for end in stop if (at := text.find(end)) >= 0), default=len(text))].rstrip()
+
+
+class _Stop(StoppingCriteria):
+    """A row is done once its text holds a stop string."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, start: int, stop: Sequence[str]) -> None:
+        self._tokenizer, self._start, self._stop = tokenizer, start, tuple(stop)
+
+    def __call__(
+        self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "..."] | None = None, **_: object
+    ) -> Bool[Tensor, " rows"]:
+        texts = self._tokenizer.batch_decode(input_ids[:, self._start :], skip_special_tokens=True)
+        done = [any(end in text.lstrip() for end in self._stop) for text in texts]
+        return torch.tensor(done, device=input_ids.device)
+
+
+def _write(
+    model: CausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[tuple[int, ...]],
+    stop: Sequence[str],
+    max_new_tokens: int,
+) -> list[str]:
+    width = max(map(len, prompts))
+    pad = tokenizer.pad_token_id or 0
+    ids = torch.tensor([(pad,) * (width - len(prompt)) + prompt for prompt in prompts], device=model.device)
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
+    ends = model.generation_config.eos_token_id if model.generation_config else None
+    settings = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        pad_token_id=pad,
+        eos_token_id=tokenizer.eos_token_id if ends is None else ends,
+    )
+    with quiet(), torch.inference_mode():
+        written = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            generation_config=settings,
+            stopping_criteria=StoppingCriteriaList([_Stop(tokenizer, width, stop)] if stop else []),
+        )
+    texts = tokenizer.batch_decode(written[:, width:], skip_special_tokens=True)
+    return [cut(text, stop) for text in texts]

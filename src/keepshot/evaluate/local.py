@@ -1,0 +1,74 @@
+"""A transformers model as a backend."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from peft import PeftModel
+from transformers import PreTrainedTokenizerBase
+
+from keepshot.evaluate.backend import Score
+from keepshot.evaluate.generation import generate
+from keepshot.evaluate.scorer import Scorer
+from keepshot.models.load import CausalLM
+from keepshot.prompts import Row
+from keepshot.strategies import adapter_fingerprint, fingerprint
+
+# Goes up when the same weights and prompts give other numbers than before, beyond rounding.
+NUMBERS = 1
+_NAMES_ONLY = {"transformers_version", "base_model_name_or_path", "inference_mode", "revision", "architectures"}
+
+
+class LocalModel:
+    """Answers of a model in this process.
+
+    Args:
+        model: Is put into evaluation mode.
+        tokenizer: The model's.
+    """
+
+    def __init__(self, model: CausalLM, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        # Not the padding token: some models would warn of a missing mask, which padding on the right does not need.
+        self._scorer = Scorer(model, pad_id=int(tokenizer.pad_token_id == 0))
+
+    @property
+    def shares(self) -> bool:
+        """Whether prompts that begin alike are computed once."""
+        return self._scorer.shares
+
+    def identity(self) -> str:
+        """A digest of weights, adapter, settings and dtype."""
+        return model_identity(self.model)
+
+    def score(self, levels: Sequence[Sequence[Row]]) -> Iterator[list[Score]]:
+        """Scores of every level; see `Scorer`."""
+        return self._scorer.score(levels)
+
+    def generate(self, rows: Sequence[Row], stop: Sequence[str], max_new_tokens: int) -> list[str]:
+        """What greedy decoding writes; see `generate`."""
+        return generate(self.model, self.tokenizer, rows, stop, max_new_tokens)
+
+
+def model_identity(model: CausalLM) -> str:
+    """A digest of all that a model's answers depend on: weights, active adapters, config and dtype.
+
+    A base whose adapters are switched off has the identity of the base alone.
+    """
+    adapted = isinstance(model, PeftModel) and model.get_model_status().enabled is True
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    parts = [str(NUMBERS), _settings(base.config.to_dict()), *map(":".join, fingerprint(model, {}).items())]
+    for name in model.active_adapters if adapted else ():
+        parts.append(_settings(model.peft_config[name].to_dict()))
+        parts += map(":".join, adapter_fingerprint(model, name).items())
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def _settings(values: dict[str, Any]) -> str:
+    """Settings as text, without those that say where files lie."""
+    kept = {k: v for k, v in values.items() if k not in _NAMES_ONLY and not k.startswith("_name")}
+    return json.dumps(
+        kept, sort_keys=True, default=lambda value: sorted(map(str, value)) if isinstance(value, set) else str(value)
+    )

@@ -1,0 +1,106 @@
+"""What an evaluation asks."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from keepshot.errors import ConfigError
+from keepshot.evaluate.metrics import OPTION_METRICS, check_metric
+from keepshot.tasks.example import Suite, Task
+from keepshot.tasks.variants import LabelVariant, relabelled_suite
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationPlan:
+    """What is asked.
+
+    Attributes:
+        shots: Numbers of demonstrations, ascending.
+        sets: Demonstration sets per task; with `until`, those of the first stage.
+        queries: Queries per set; fewer for a task with fewer than `sets` x `queries` distinct inputs.
+        seed: Of the draws; the same seed asks the same questions.
+        balanced: Whether the first n demonstrations hold every label as evenly as possible.
+        until: Ask more sets until half the 95 % interval of the mean accuracy at the largest shot count is at most
+            this; None asks `sets`.
+        most_sets: With `until`, the most sets; the questions of a task are dealt out to so many.
+        labels: What classification tasks show and ask: `true`, `flipped`, `random` or `symbols`; with another than
+            `true`, tasks without labels are left out. See `keepshot.tasks.variants`.
+        metric: Instead of the tasks' own, for those that it goes with: one of options (such as `per_byte`) for tasks
+            with options, one of texts (such as `f1`) for all others, whose answers are then written freely.
+    """
+
+    shots: tuple[int, ...] = (0, 1, 2, 4, 8, 16)
+    sets: int = 8
+    queries: int = 40
+    seed: int = 0
+    balanced: bool = False
+    until: float | None = None
+    most_sets: int = 32
+    labels: LabelVariant = "true"
+    metric: str = ""
+
+    def __post_init__(self) -> None:
+        if list(self.shots) != sorted(set(self.shots)) or not self.shots or self.shots[0] < 0:
+            raise ConfigError(f"shots must be ascending whole numbers from 0, each once; got {list(self.shots)}")
+        if self.until is not None and not 0 < self.until < 1:
+            raise ConfigError(f"until is half an interval of an accuracy, between 0 and 1; got {self.until}")
+        if self.until is not None and self.sets < 2:
+            raise ConfigError("until needs at least 2 sets, whose spread tells how many more to ask")
+
+    def suite(self, suite: Suite) -> Suite:
+        """The tasks as they are asked.
+
+        Raises:
+            ConfigError: `labels` or `metric` is unknown.
+            DataError: No task is left.
+        """
+        asked, _ = relabelled_suite(suite, self.labels, self.seed)
+        return Suite(asked.name, tuple(with_metric(task, self.metric) for task in asked.tasks))
+
+    def left_out(self, suite: Suite) -> tuple[str, ...]:
+        """Names of the tasks that cannot be asked with these `labels`."""
+        return relabelled_suite(suite, self.labels, self.seed)[1]
+
+    @property
+    def dealt_sets(self) -> int:
+        """How many sets share a task's questions, asked or not."""
+        return self.sets if self.until is None else max(self.sets, self.most_sets)
+
+
+def with_metric(task: Task, metric: str) -> Task:
+    """The task, judged by another metric if that goes with it; see `EvaluationPlan.metric`.
+
+    Raises:
+        ConfigError: The metric is unknown.
+    """
+    if metric in OPTION_METRICS:
+        return replace(task, metric=metric) if task.scoring == "options" else task
+    if not metric or task.scoring == "options":
+        return task
+    check_metric("generate", metric)
+    return replace(task, scoring="generate", metric=metric)
+
+
+def _alone(found: list[T]) -> list[T]:
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """Processes that share an evaluation: each asks its part, all have the whole.
+
+    Attributes:
+        index: Which of them this is.
+        count: How many there are.
+        gather: From this process's list to the lists of all, one after the other.
+    """
+
+    index: int = 0
+    count: int = 1
+    gather: Callable[[list], list] = _alone
+
+    def mine(self, units: Sequence[T]) -> list[T]:
+        """Every `count`-th unit, from this process's own on."""
+        return list(units[self.index :: self.count])

@@ -9,10 +9,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+# Where torchrun and the MPI launchers that accelerate knows say which process this is.
+_RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
+
 
 def is_first_process() -> bool:
     """Whether this process speaks, of those that were launched together."""
-    return os.environ.get("RANK", "0") == "0"
+    return next((os.environ[name] for name in _RANKS if name in os.environ), "0") == "0"
 
 
 console = Console(highlight=False, soft_wrap=True, quiet=not is_first_process())

@@ -2,9 +2,10 @@
 
 from keepshot.episodes.demonstrations import DemonstrationSet, demonstration_set
 from keepshot.episodes.episode import Episode, Scored
-from keepshot.episodes.samplers import KShot, Mixture, Sampler, Universe, ZeroShot
+from keepshot.episodes.samplers import Bank, KShot, Mixture, Sampler, Universe, ZeroShot
 
 __all__ = [
+    "Bank",
     "DemonstrationSet",
     "Episode",
     "KShot",

@@ -54,7 +54,8 @@ def demonstration_set(
         DataError: There are fewer distinct inputs than sets.
     """
     assert 0 <= index < sets, "the sets of an evaluation are numbered from 0"
-    distinct = _distinct(task.examples[i] for i in permutation(len(task.examples), seed, "queries", task.name))
+    drawn_as = task.drawn_as or task.name
+    distinct = _distinct(task.examples[i] for i in permutation(len(task.examples), seed, "queries", drawn_as))
     if len(distinct) < sets:
         raise DataError(
             f"task {task.name!r} has {len(distinct)} distinct inputs for {sets} demonstration sets, which all ask "
@@ -67,7 +68,7 @@ def demonstration_set(
     pool = task.pool or task.examples
     taken = {input_key(example) for example in asked}
     others = _distinct(
-        (pool[i] for i in permutation(len(pool), seed, "demonstrations", task.name, index)), without=taken
+        (pool[i] for i in permutation(len(pool), seed, "demonstrations", drawn_as, index)), without=taken
     )
     if balanced and task.labels:
         others = _balanced(others, task, index, seed)
@@ -86,7 +87,7 @@ def _balanced(examples: Sequence[Example], task: Task, index: int, seed: int) ->
     for example in examples:
         turn = drawn[example.output]
         drawn[example.output] += 1
-        places.append((turn, key(seed, "balanced", task.name, index, turn, example.output)))
+        places.append((turn, key(seed, "balanced", task.drawn_as or task.name, index, turn, example.output)))
     return [example for _, example in sorted(zip(places, examples, strict=True), key=itemgetter(0))]
 
 

@@ -136,6 +136,33 @@ class Mixture:
         return chosen.draw(index)
 
 
+@dataclass(frozen=True, slots=True)
+class Bank:
+    """The first episodes of another sampler, again and again, every pass in a new order.
+
+    Attributes:
+        stream: Name of the stream.
+        sampler: Draws the episodes; those from `rows` on are never visited.
+        rows: How many are visited.
+        seed: Of the run.
+    """
+
+    stream: str
+    sampler: Sampler
+    rows: int
+    seed: int
+
+    @property
+    def size(self) -> int | None:
+        """Episodes in one pass."""
+        return self.rows
+
+    def draw(self, index: int) -> Episode:
+        """The `index % rows`-th episode of pass `index // rows`."""
+        turn, place = divmod(index, self.rows)
+        return self.sampler.draw(_order(self.rows, self.seed, f"{self.stream} bank", turn)[place])
+
+
 def _answers_as(drawn: SyntheticTask, task: Task, looks: int = 12) -> bool:
     """Whether `drawn` gives the answers of `task` to its first inputs."""
     try:

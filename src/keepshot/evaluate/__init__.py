@@ -3,7 +3,7 @@
 from keepshot.evaluate.asking import Subject
 from keepshot.evaluate.backend import Backend, Score
 from keepshot.evaluate.curve import Evaluation, curve_points, evaluate_tasks
-from keepshot.evaluate.gate import GateResult, Verdict, gate_verdict
+from keepshot.evaluate.gate import GateResult, Verdict, gate_report, gate_verdict
 from keepshot.evaluate.items import Item, read_items, write_items
 from keepshot.evaluate.local import LocalModel, model_identity
 from keepshot.evaluate.metrics import OPTION_METRICS, TEXT_METRICS
@@ -18,7 +18,16 @@ from keepshot.evaluate.retention import (
     retention_report,
 )
 from keepshot.evaluate.scorer import Scorer, score_levels, score_rows
-from keepshot.evaluate.statistics import Estimate, mean_estimate, ratio_estimate
+from keepshot.evaluate.statistics import (
+    Estimate,
+    Evidence,
+    mean_estimate,
+    minimum_detectable,
+    ratio_estimate,
+    sets_for,
+    sets_needed,
+    unseen,
+)
 from keepshot.evaluate.store import AnswerStore, StoredAnswers
 
 __all__ = [
@@ -29,6 +38,7 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "EvaluationPlan",
+    "Evidence",
     "GateResult",
     "Item",
     "LocalModel",
@@ -44,9 +54,11 @@ __all__ = [
     "evaluate_tasks",
     "format_matches",
     "gain_kept",
+    "gate_report",
     "gate_verdict",
     "headline_shots",
     "mean_estimate",
+    "minimum_detectable",
     "model_identity",
     "ratio_estimate",
     "read_items",
@@ -54,5 +66,8 @@ __all__ = [
     "retention_report",
     "score_levels",
     "score_rows",
+    "sets_for",
+    "sets_needed",
+    "unseen",
     "write_items",
 ]

@@ -10,7 +10,7 @@ from keepshot.episodes import DemonstrationSet
 from keepshot.evaluate.backend import Backend, Score
 from keepshot.evaluate.items import Item
 from keepshot.evaluate.metrics import ScoredOption, choose_option, text_metric
-from keepshot.prompts import Row, Template, VerbatimTemplate, encode
+from keepshot.prompts import Prompt, Row, Template, VerbatimTemplate, encode
 from keepshot.tasks.example import Example, Task
 
 
@@ -32,6 +32,10 @@ class Subject:
     template: Template
     context_length: int
 
+    def template_of(self, task: Task) -> Template:
+        """How a task's prompts are written: in its own wording, if it has one."""
+        return self.template if task.wording is None else VerbatimTemplate(task.wording)
+
 
 @dataclass(frozen=True, slots=True)
 class _Question:
@@ -43,7 +47,7 @@ class _Question:
 
 def ask(subject: Subject, task: Task, drawn: DemonstrationSet, shots: Sequence[int]) -> dict[int, list[Item]]:
     """Items of one demonstration set by shot count, for the shot counts whose every prompt fits the context."""
-    template = subject.template if task.wording is None else VerbatimTemplate(task.wording)
+    template = subject.template_of(task)
     questions = [_Question(query, _candidates(task, query)) for query in drawn.queries]
     levels: dict[int, list[Row]] = {}
     room = task.max_new_tokens if task.scoring == "generate" else 0
@@ -59,7 +63,7 @@ def ask(subject: Subject, task: Task, drawn: DemonstrationSet, shots: Sequence[i
         if max(max(len(row.ids), row.answers[-1][0] + room) for row in rows) > subject.context_length:
             break  # more demonstrations are longer
         levels[n] = rows
-    judge = _judge(subject, task, template, drawn)
+    judge = _judge(subject, task, drawn)
     found: dict[int, list[Item]] = {}
     for (n, rows), scores in zip(levels.items(), subject.backend.score(list(levels.values())), strict=True):
         found[n] = list(_items(drawn, n, questions, judge(questions, rows, scores)))
@@ -79,22 +83,23 @@ class _Judged:
 _Judge = Callable[[Sequence[_Question], Sequence[Row], Sequence[Score]], Iterator[_Judged]]
 
 
-def _judge(subject: Subject, task: Task, template: Template, drawn: DemonstrationSet) -> _Judge:
+def _judge(subject: Subject, task: Task, drawn: DemonstrationSet) -> _Judge:
     """How scores become predictions."""
     match task.scoring:
         case "options":
-            return _Options(task.metric, _unconditional(subject, task, template, drawn))
+            return _Options(task.metric, _unconditional(subject, task, drawn))
         case "exact_match":
             return _ExactMatch(subject.tokenizer)
         case "generate":
-            several_lines = any("\n" in answer for query in drawn.queries for answer in query.answers)
-            return _Generation(subject.backend, task, task.stop or template.stop(several_lines))
+            # Of the whole task: what a model may write must not depend on the questions that a set happens to draw.
+            several_lines = any("\n" in answer for e in (*task.examples, *task.pool) for answer in e.answers)
+            return _Generation(subject.backend, task, task.stop or subject.template_of(task).stop(several_lines))
 
 
 @dataclass(frozen=True, slots=True)
 class _Options:
     metric: str
-    unconditional: dict[str, float]
+    unconditional: dict[Example, float]
 
     def __call__(
         self, questions: Sequence[_Question], rows: Sequence[Row], scores: Sequence[Score]
@@ -105,8 +110,13 @@ class _Options:
             # one stands first among the answers, and must not win by that.
             options = tuple(dict.fromkeys((*question.query.options, *question.answers)))
             scored = [
-                ScoredOption(o, by_answer[o].log_likelihood, by_answer[o].num_tokens, self.unconditional.get(o))
-                for o in options
+                ScoredOption(
+                    option,
+                    by_answer[option].log_likelihood,
+                    by_answer[option].num_tokens,
+                    self.unconditional.get(_unasked(question.query, option)),
+                )
+                for option in options
             ]
             chosen = choose_option(self.metric, scored)
             yield _Judged(row, mine[0], options[chosen], float(options[chosen] == question.query.output))
@@ -140,15 +150,30 @@ class _Generation:
             yield _Judged(row, score, text, metric.score(text, question.query.answers))
 
 
-def _unconditional(subject: Subject, task: Task, template: Template, drawn: DemonstrationSet) -> dict[str, float]:
+def _unconditional(subject: Subject, task: Task, drawn: DemonstrationSet) -> dict[Example, float]:
     """With `pmi`, what every option is worth to the model behind an empty input, without demonstrations."""
     if task.metric != "pmi":
         return {}
-    options = dict.fromkeys((query, option) for query in drawn.queries for option in query.options)
-    empty = {option: replace(query, input="", history=(), output=option) for query, option in options}
-    rows = encode([template.render([example]) for example in empty.values()], subject.tokenizer)
-    [scores] = subject.backend.score([rows])
-    return {option: score.log_likelihood for option, score in zip(empty, scores, strict=True)}
+    # A wording's description is left out with the demonstrations, as lm-evaluation-harness 0.4.13 does.
+    bare = task if task.wording is None else replace(task, wording=replace(task.wording, description=""))
+    template = subject.template_of(bare)
+    empty = list(dict.fromkeys(_unasked(query, option) for query in drawn.queries for option in query.options))
+    prompts = [_begun(template.render([example]), subject.tokenizer) for example in empty]
+    [scores] = subject.backend.score([encode(prompts, subject.tokenizer)])
+    return {example: score.log_likelihood for example, score in zip(empty, scores, strict=True)}
+
+
+def _unasked(query: Example, option: str) -> Example:
+    return Example("", option, instruction=query.instruction)
+
+
+def _begun(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> Prompt:
+    """The prompt behind an end token, if its answer has nothing before it that could predict it."""
+    if prompt.answers[-1][0] > 0 or tokenizer("").input_ids:
+        return prompt
+    token = tokenizer.bos_token or tokenizer.eos_token
+    start, end = prompt.answers[-1]
+    return Prompt(token + prompt.text, ((start + len(token), end + len(token)),))
 
 
 def _candidates(task: Task, query: Example) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The n-shot curve of a model on tasks."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from keepshot.evaluate.asking import Subject, ask
 from keepshot.evaluate.items import Item
 from keepshot.evaluate.metrics import text_metric
 from keepshot.evaluate.plan import EvaluationPlan, Processes
-from keepshot.evaluate.statistics import mean_estimate, sets_needed
+from keepshot.evaluate.statistics import mean_estimate, sets_needed, unseen
 from keepshot.tasks.example import Suite, Task
 
 Progress = Callable[[str, int, int], None]
@@ -140,7 +141,10 @@ def _sets_wanted(first: Evaluation, half_width: float) -> int:
     fits = [n for n in first.plan.shots if tasks and all((task, n) in first.cells for task in tasks)]
     if not fits:
         return first.plan.sets
-    return sets_needed(_mean_by_set(first, tasks, max(fits)), half_width, first.plan.dealt_sets)
+    per_set = len(tasks) * min(len(first.cells[task, max(fits)]) for task in tasks) / first.plan.sets
+    at_least = math.ceil(unseen(1) / per_set / half_width)  # fewer questions could hide a change of that size
+    by_spread = sets_needed(_mean_by_set(first, tasks, max(fits)), half_width, first.plan.dealt_sets)
+    return min(max(at_least, by_spread), first.plan.dealt_sets)
 
 
 def _evaluation(subject: Subject, suite: Suite, plan: EvaluationPlan, answered: Sequence[_Answered]) -> Evaluation:
@@ -167,13 +171,15 @@ def curve_points(evaluation: Evaluation, tasks: Sequence[str]) -> dict[str, dict
             continue
         by_set = _mean_by_set(evaluation, tasks, shots)
         nlls = [evaluation.nll(task, shots) for task in tasks]
-        estimate = mean_estimate(by_set, bounds=(0.0, 1.0), first=evaluation.plan.sets)
+        asked = sum(len(evaluation.cells[task, shots]) for task in tasks)
+        least = unseen(len(tasks) * min(len(evaluation.cells[task, shots]) for task in tasks))
+        estimate = mean_estimate(by_set, bounds=(0.0, 1.0), first=evaluation.plan.sets, least=least)
         curve[str(shots)] = {
             "accuracy": float(np.mean(by_set)),
             "nll": float(np.mean(np.asarray(nlls, dtype=np.float64))),
             "low": estimate.low if estimate else 0.0,
             "high": estimate.high if estimate else 1.0,
-            "n": sum(len(evaluation.cells[task, shots]) for task in tasks),
+            "n": asked,
         }
     return curve
 

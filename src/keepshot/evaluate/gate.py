@@ -68,11 +68,12 @@ def gate_report(retention: Mapping[str, Any], max_drop: float) -> GateResult:
         >>> gate_report({"value": 0.8, "low": 0.7, "high": 0.9}, 0.05).reason
         'drop 20.0% [10.0%, 30.0%] lies beyond 5.0%'
     """
-    values = [retention[name] for name in ("value", "low", "high")]
-    if None in values:
+    value, low, high = retention["value"], retention["low"], retention["high"]
+    if value is None or low is None or high is None:
         return gate_verdict(None, max_drop, retention.get("reason", ""))
-    found = retention.get("evidence")
-    return gate_verdict(Estimate(*map(float, values), Evidence(**found) if found else None), max_drop)
+    evidence = retention.get("evidence")
+    found = Estimate(float(value), float(low), float(high), Evidence(**evidence) if evidence else None)
+    return gate_verdict(found, max_drop)
 
 
 def _what_helps(retention: Estimate, max_drop: float) -> str:

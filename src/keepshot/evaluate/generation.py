@@ -1,9 +1,12 @@
 """Greedy decoding for answers that are too long or too free to be scored."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import takewhile
 
 import torch
 from jaxtyping import Bool, Float, Int
+from peft import PeftModel
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 
@@ -58,6 +61,18 @@ def cut(text: str, stop: Sequence[str]) -> str:
     return text[: min((at for end in stop if (at := text.find(end)) >= 0), default=len(text))].rstrip()
 
 
+def end_tokens(model: CausalLM) -> list[int]:
+    """The tokens that end what a model writes, as far as it says so itself.
+
+    Example:
+        >>> from keepshot.models.load import load_model
+        >>> end_tokens(load_model("mini", device="cpu"))
+        [0]
+    """
+    stated = model.generation_config.eos_token_id if model.generation_config else None
+    return [stated] if isinstance(stated, int) else list(stated or ())
+
+
 class _Stop(StoppingCriteria):
     """A row is done once its text holds a stop string."""
 
@@ -83,19 +98,31 @@ def _write(
     pad = tokenizer.pad_token_id or 0
     ids = torch.tensor([(pad,) * (width - len(prompt)) + prompt for prompt in prompts], device=model.device)
     mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
-    ends = model.generation_config.eos_token_id if model.generation_config else None
+    ends = end_tokens(model) or [token for token in (tokenizer.eos_token_id,) if token is not None]
     settings = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        pad_token_id=pad,
-        eos_token_id=tokenizer.eos_token_id if ends is None else ends,
+        max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=pad, eos_token_id=ends or None
     )
-    with quiet(), torch.inference_mode():
+    with quiet(), torch.inference_mode(), _own_settings_aside(model):
         written = model.generate(
             input_ids=ids,
             attention_mask=mask,
             generation_config=settings,
             stopping_criteria=StoppingCriteriaList([_Stop(tokenizer, width, stop)] if stop else []),
         )
-    texts = tokenizer.batch_decode(written[:, width:], skip_special_tokens=True)
-    return [cut(text, stop) for text in texts]
+    # Behind its end a row is filled up until the others end, too.
+    answers = [list(takewhile(lambda token: token not in ends, row)) for row in written[:, width:].tolist()]
+    return [cut(text, stop) for text in tokenizer.batch_decode(answers, skip_special_tokens=True)]
+
+
+@contextmanager
+def _own_settings_aside(model: CausalLM) -> Iterator[None]:
+    """Greedy decoding and nothing else: what a call leaves open, transformers takes from the model's own settings.
+
+    Such as a penalty for repetition, which many instruct models come with.
+    """
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    own, base.generation_config = base.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        base.generation_config = own

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from peft import PeftModel
+from peft.tuners.lora import LoraLayer
 from transformers import PreTrainedTokenizerBase
 
 from keepshot.evaluate.backend import Score
-from keepshot.evaluate.generation import generate
+from keepshot.evaluate.generation import end_tokens, generate
 from keepshot.evaluate.scorer import Scorer
 from keepshot.models.load import CausalLM
 from keepshot.prompts import Row
@@ -53,16 +54,19 @@ class LocalModel:
 
 
 def model_identity(model: CausalLM) -> str:
-    """A digest of all that a model's answers depend on: weights, active adapters, config and dtype.
+    """A digest of all that a model's answers depend on: weights, active adapters, config, dtype and end tokens.
 
     A base whose adapters are switched off has the identity of the base alone.
     """
-    adapted = isinstance(model, PeftModel) and model.get_model_status().enabled is True
+    adapted = isinstance(model, PeftModel) and model.get_model_status().enabled is not False
     base = model.get_base_model() if isinstance(model, PeftModel) else model
-    parts = [str(NUMBERS), _settings(base.config.to_dict()), *map(":".join, fingerprint(model, {}).items())]
+    parts = [str(NUMBERS), _settings(base.config.to_dict()), str(end_tokens(base))]
+    parts += map(":".join, fingerprint(model, {}).items())
     for name in model.active_adapters if adapted else ():
         parts.append(_settings(model.peft_config[name].to_dict()))
         parts += map(":".join, adapter_fingerprint(model, name).items())
+        layers = [module for module in base.modules() if isinstance(module, LoraLayer)]
+        parts += [str(layer.scaling[name]) for layer in layers if name in layer.scaling]  # may differ from the config
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
 

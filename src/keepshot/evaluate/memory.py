@@ -4,7 +4,10 @@ import torch
 
 from keepshot.errors import RunError
 
-OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
+# What a batch that is too large may raise; `halved` raises again what turns out to be something else.
+OUT_OF_MEMORY = (RuntimeError, MemoryError)
+# How torch says it where it has no error of its own for it: of the CPU's memory, and on Apple's GPUs.
+_SAID = ("can't allocate memory", "not enough memory", "out of memory")
 
 
 def halved(error: BaseException, size: int, smallest: int) -> int:
@@ -17,16 +20,20 @@ def halved(error: BaseException, size: int, smallest: int) -> int:
 
     Raises:
         RunError: The batch cannot be smaller.
+        RuntimeError: `error` itself, where it is not about memory.
 
     Example:
         >>> halved(MemoryError(), 4096, 100)
         2048
     """
+    told = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in _SAID)
+    if not told:
+        raise error
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if size <= smallest:
         raise RunError(
-            f"the memory does not hold a single prompt of {size} tokens; use fewer shots, a smaller data.max_length or "
-            "a model in 16 bits"
+            f"the memory does not hold a single prompt ({size} tokens in one pass); use fewer shots, a smaller "
+            "data.max_length or a model in 16 bits"
         ) from error
     return max(size // 2, smallest)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from keepshot.errors import ConfigError
-from keepshot.evaluate.metrics import OPTION_METRICS, check_metric
+from keepshot.evaluate.metrics import OPTION_METRICS, TEXT_METRICS, check_metric, text_metric
 from keepshot.tasks.example import Suite, Task
 from keepshot.tasks.variants import LabelVariant, relabelled_suite
 
@@ -44,20 +44,37 @@ class EvaluationPlan:
     def __post_init__(self) -> None:
         if list(self.shots) != sorted(set(self.shots)) or not self.shots or self.shots[0] < 0:
             raise ConfigError(f"shots must be ascending whole numbers from 0, each once; got {list(self.shots)}")
+        if min(self.sets, self.queries, self.most_sets) < 1:
+            raise ConfigError(
+                f"sets, queries and most_sets must be 1 or more; got {self.sets}, {self.queries} and {self.most_sets}"
+            )
         if self.until is not None and not 0 < self.until < 1:
             raise ConfigError(f"until is half an interval of an accuracy, between 0 and 1; got {self.until}")
         if self.until is not None and self.sets < 2:
             raise ConfigError("until needs at least 2 sets, whose spread tells how many more to ask")
+        if self.metric and self.metric not in (*OPTION_METRICS, *TEXT_METRICS) and ":" not in self.metric:
+            raise ConfigError(
+                f"there is no metric {self.metric!r}; choose {', '.join(OPTION_METRICS)} for options, or "
+                f"{', '.join(TEXT_METRICS)} or package.module:function for written answers"
+            )
 
     def suite(self, suite: Suite) -> Suite:
         """The tasks as they are asked.
 
         Raises:
-            ConfigError: `labels` or `metric` is unknown.
+            ConfigError: `labels` are unknown, `metric` goes with no task, or a task's metric cannot be used.
             DataError: No task is left.
         """
         asked, _ = relabelled_suite(suite, self.labels, self.seed)
-        return Suite(asked.name, tuple(with_metric(task, self.metric) for task in asked.tasks))
+        if self.metric and not any(_goes_with(task, self.metric) for task in asked.tasks):
+            kind = "options" if self.metric in OPTION_METRICS else "answers to write"
+            raise ConfigError(f"no task of suite {suite.name!r} has {kind}, which metric {self.metric!r} compares")
+        tasks = tuple(with_metric(task, self.metric) for task in asked.tasks)
+        for task in tasks:
+            check_metric(task.scoring, task.metric)
+            if task.scoring == "generate":
+                text_metric(task.metric)
+        return Suite(asked.name, tasks)
 
     def left_out(self, suite: Suite) -> tuple[str, ...]:
         """Names of the tasks that cannot be asked with these `labels`."""
@@ -70,17 +87,14 @@ class EvaluationPlan:
 
 
 def with_metric(task: Task, metric: str) -> Task:
-    """The task, judged by another metric if that goes with it; see `EvaluationPlan.metric`.
-
-    Raises:
-        ConfigError: The metric is unknown.
-    """
-    if metric in OPTION_METRICS:
-        return replace(task, metric=metric) if task.scoring == "options" else task
-    if not metric or task.scoring == "options":
+    """The task, judged by another metric if that goes with it; see `EvaluationPlan.metric`."""
+    if not metric or not _goes_with(task, metric):
         return task
-    check_metric("generate", metric)
-    return replace(task, scoring="generate", metric=metric)
+    return replace(task, metric=metric, scoring="options" if task.scoring == "options" else "generate")
+
+
+def _goes_with(task: Task, metric: str) -> bool:
+    return (task.scoring == "options") == (metric in OPTION_METRICS)
 
 
 def _alone(found: list[T]) -> list[T]:

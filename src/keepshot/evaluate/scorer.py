@@ -7,6 +7,7 @@ What is shared is the verified common token prefix of whole rows: the numbers ar
 """
 
 import copy
+import sys
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -61,7 +62,8 @@ class Scorer:
 
     Sharing needs a cache whose layers grow by concatenation and an attention that takes a mask of its own. Whether the
     architecture has both is tried once, on a few tokens: where the numbers are not those of plain rows, `shares` is
-    False and rows are computed whole.
+    False and rows are computed whole. So they are from the first prompt on that is long enough for the model to turn
+    its positions otherwise than those of a shorter one (LongRoPE, arXiv 2402.13753).
 
     Args:
         model: In evaluation mode.
@@ -73,6 +75,8 @@ class Scorer:
         self.pad_id = pad_id
         self._nodes = TREE_NODES.get(model.device.type, TREE_NODES["cuda"])
         self._tokens = BATCH_TOKENS
+        self._part: int | None = None  # tokens of context in one pass; all, until the memory says otherwise
+        self._steady = _steady_length(model)
         self._windows = _layer_windows(model)
         self._shares: bool | None = None
 
@@ -85,7 +89,9 @@ class Scorer:
 
     def score(self, levels: Sequence[Sequence[Row]]) -> Iterator[list[Score]]:
         """Scores of every level, in the order of its rows, as soon as it is done; see `score_levels`."""
-        return self._score_trees(levels) if self.shares else map(self.score_rows, levels)
+        longest = max((len(row.ids) for rows in levels for row in rows), default=0)
+        self._shares = self.shares and longest <= self._steady
+        return self._score_trees(levels) if self._shares else map(self.score_rows, levels)
 
     def score_rows(self, rows: Sequence[Row]) -> list[Score]:
         """Score each row by itself, nothing shared."""
@@ -96,13 +102,16 @@ class Scorer:
         lengths = [row.answers[-1][1] - 1 for row in rows]
         scores: dict[int, Score] = {}
         while missing := [i for i in range(len(rows)) if i not in scores]:
-            try:
-                for batch in group_by_length([lengths[i] for i in missing], self._tokens):
-                    chosen = [missing[i] for i in batch]
-                    scores.update(zip(chosen, self._score_batch([rows[i] for i in chosen]), strict=True))
-            except OUT_OF_MEMORY as error:
-                largest = max(lengths[i] for i in missing)
-                self._tokens = halved(error, self._tokens, largest)
+            budget = self._tokens if max(lengths) <= self._steady else 1  # that is, one row in a pass
+            for batch in group_by_length([lengths[i] for i in missing], budget):
+                chosen = [missing[i] for i in batch]
+                try:
+                    found = self._score_batch([rows[i] for i in chosen])
+                except OUT_OF_MEMORY as error:
+                    longest = max(lengths[i] for i in chosen)
+                    self._tokens = halved(error, len(chosen) * longest, longest)
+                    break
+                scores.update(zip(chosen, found, strict=True))
         return [scores[i] for i in range(len(rows))]
 
     def _score_trees(self, levels: Sequence[Sequence[Row]]) -> Iterator[list[Score]]:
@@ -123,12 +132,24 @@ class Scorer:
             try:
                 scores = self._score_tree(tree, done, cache)
             except OUT_OF_MEMORY as error:
-                self._nodes = halved(error, len(tree.ids), 2 if len(tree.rows) > 1 else len(tree.ids))
+                self._nodes = halved(error, len(tree.ids), 1 if len(tree.rows) > 1 else len(tree.ids))
                 continue
             yield from zip(tree.rows, scores, strict=True)
             order = order[len(tree.rows) :]
 
     def _extend(self, cache: Cache | None, ids: Sequence[int], done: int) -> Cache | None:
+        while ids:
+            part = ids[: self._part]
+            try:
+                # A fork, since a pass that fails leaves some layers longer than others.
+                grown = self._read_on(None if cache is None else _fork(cache), part, done)
+            except OUT_OF_MEMORY as error:
+                self._part = halved(error, len(part), 1)
+                continue
+            cache, ids, done = grown, ids[len(part) :], done + len(part)
+        return cache
+
+    def _read_on(self, cache: Cache | None, ids: Sequence[int], done: int) -> Cache | None:
         tokens = torch.tensor([ids], device=self.model.device)
         positions = torch.arange(done, done + len(ids), device=self.model.device)[None]
         # With no cache given the model makes the kind that it needs (sliding windows, …).
@@ -187,9 +208,10 @@ class Scorer:
     def _probe(self) -> bool:
         if not self._windows:
             return False
+        vocabulary = self.model.config.get_text_config().vocab_size
 
         def tokens(count: int, start: int) -> tuple[int, ...]:
-            return tuple((start + 7 * i) % self.model.config.vocab_size for i in range(count))
+            return tuple((start + 7 * i) % vocabulary for i in range(count))
 
         context = tokens(20, 2)
         levels = [
@@ -235,6 +257,16 @@ def _layer_windows(model: CausalLM) -> dict[str, int | None]:
         else:
             return {}
     return windows
+
+
+def _steady_length(model: CausalLM) -> int:
+    """Tokens up to which a position is turned alike in every pass, however long the longest row in it is."""
+    rotary = model.config.get_text_config().to_dict().get("rope_parameters") or {}
+    kinds = [rotary, *(kind for kind in rotary.values() if isinstance(kind, dict))]  # some models: by type of layer
+    return min(
+        (kind["original_max_position_embeddings"] for kind in kinds if kind.get("rope_type") == "longrope"),
+        default=sys.maxsize,
+    )
 
 
 def _fork(cache: Cache) -> Cache:

@@ -47,7 +47,10 @@ class AnswerStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from None
         self._run(lambda connection: connection.executescript(_TABLES))
 
     def scores(self, keys: Sequence[bytes]) -> dict[bytes, Score]:
@@ -89,9 +92,10 @@ class AnswerStore:
             with closing(sqlite3.connect(self.path, timeout=_PATIENCE_S)) as connection, connection:
                 return action(connection)
         except sqlite3.Error as error:
-            raise RunError(
-                f"the cache of answers {self.path} cannot be used: {error}; delete it, or name another"
-            ) from None
+            raise self._unusable(error) from None
+
+    def _unusable(self, error: Exception) -> RunError:
+        return RunError(f"the cache of answers {self.path} cannot be used: {error}; delete it, or name another")
 
 
 class StoredAnswers:
@@ -123,7 +127,7 @@ class StoredAnswers:
             [i for i, key in enumerate(level) if key not in found] for level, found in zip(keys, known, strict=True)
         ]
         asked = [[rows[i] for i in places] for rows, places in zip(levels, missing, strict=True) if places]
-        answers = self._backend.score(asked)
+        answers = self._backend.score(asked) if asked else iter(())
         for level, places, found in zip(keys, missing, known, strict=True):
             if places:
                 new = dict(zip([level[i] for i in places], next(answers), strict=True))

@@ -37,7 +37,7 @@ class Tree:
 
 def own_order(rows: Sequence[Row], done: int) -> list[int]:
     """Indices of the rows by what they add to `done` tokens of context: equal beginnings become neighbours."""
-    return sorted(range(len(rows)), key=lambda i: rows[i].ids[done:])
+    return sorted(range(len(rows)), key=lambda i: rows[i].ids[done : rows[i].answers[-1][1] - 1])
 
 
 def grow_tree(rows: Sequence[Row], order: Sequence[int], done: int, budget: int) -> Tree:

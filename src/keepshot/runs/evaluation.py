@@ -38,7 +38,7 @@ from keepshot.models.load import (
     load_model,
     load_tokenizer,
 )
-from keepshot.prompts import TemplateName, choose_template
+from keepshot.prompts import Row, TemplateName, choose_template, encode
 from keepshot.runs.data import load_suites
 from keepshot.runs.processes import processes
 from keepshot.tasks.example import Suite
@@ -176,13 +176,21 @@ def evaluate_against(
     plan.suite(suite)
     found: dict[int, Evaluation] = {}
     asked = ""
+    read: list[Row] = []
     with processes() as launched:
         for index, subject in _subjects(models, template):
             sets = found[0].sets if found else None
             asked = asked or asked_digest(suite, plan, subject.template.name, subject.context_length)
+            read = read or _first_prompts(subject, suite)
+            if _first_prompts(subject, suite) != read:
+                raise ConfigError(
+                    f"{subject.name} reads other prompts than {models[0]}: its tokenizer or chat template is another; "
+                    "choose one template for both (--template plain), or evaluate it by itself"
+                )
             shown = progress if launched.index == 0 else None
             found[index] = evaluate_tasks(remembering(subject, cache), suite, plan, shown, launched, sets)
             check_paired(found[0], found[index])
+            del subject  # the next model is loaded into its place
         results = [found[index] for index in range(len(models))]
         if output is not None and launched.index == 0:
             save_against(results, asked, output)
@@ -192,18 +200,24 @@ def evaluate_against(
 def _subjects(models: Sequence[str], template: TemplateName) -> Iterator[tuple[int, Subject]]:
     """The base, the adapters on it, then all others; never two models in memory."""
     base, *others = models
+    bases = [adapter_base(name) for name in others]  # a mistaken name is found before anything is asked
     model: CausalLM | None = load_model(base)
+    fits = not isinstance(model, PeftModel)
+    on_base = [index for index, found in enumerate(bases, start=1) if fits and found == base_name(base)]
     yield 0, as_subject(model, load_tokenizer(base), template, base)
-    on_base = [i for i, name in enumerate(others, start=1) if adapter_base(name) == base_name(base)]
-    for index in on_base if not isinstance(model, PeftModel) else ():
-        adapted = attach_adapter(model, models[index])
-        yield index, as_subject(adapted, load_tokenizer(models[index]), template, models[index])
-        model = detach_adapter(adapted)
-    done = on_base if not isinstance(model, PeftModel) else []
+    for index in on_base:
+        model = attach_adapter(model, models[index])
+        yield index, as_subject(model, load_tokenizer(models[index]), template, models[index])
+        model = detach_adapter(model)
     model = None
     for index in range(1, len(models)):
-        if index not in done:
+        if index not in on_base:
             yield index, load_subject(models[index], template)
+
+
+def _first_prompts(subject: Subject, suite: Suite) -> list[Row]:
+    """One prompt of every task: what tells tokenizers and templates apart before a model is asked."""
+    return [encode([subject.template_of(task).render(task.examples[:1])], subject.tokenizer)[0] for task in suite.tasks]
 
 
 def asked_digest(suite: Suite, plan: EvaluationPlan, template: str, context_length: int) -> str:

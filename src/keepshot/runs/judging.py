@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from keepshot.errors import RunError
-from keepshot.evaluate import Estimate, GateResult, gate_verdict
+from keepshot.evaluate import GateResult, gate_report
 from keepshot.files import read_json
 
 
@@ -21,8 +21,6 @@ def gate(run: Path | str, max_drop: float | None = None) -> GateResult:
     report = read_json(path)
     try:
         found, limit = report["retention"], report["gate"]["max_drop"] if max_drop is None else max_drop
-        values = (found["value"], found["low"], found["high"])
+        return gate_report(found, float(limit))
     except (KeyError, TypeError):
         raise RunError(f"{path} is not a report of keepshot: it lacks retention or gate") from None
-    estimate = None if None in values else Estimate(*map(float, values))
-    return gate_verdict(estimate, float(limit), found.get("reason", ""))

@@ -13,8 +13,17 @@ from keepshot.prompts import ChatTemplate, choose_template
 from keepshot.runs.data import TargetData
 from keepshot.runs.evaluation import digest
 from keepshot.runs.folder import RunFolder
+from keepshot.runs.references import fixed_rows
 from keepshot.runs.streams import build_sampler
-from keepshot.runs.training import DEFAULT_MAX_LENGTH, Encoder, build_planner, run_arguments, validation_rows
+from keepshot.runs.training import (
+    DEFAULT_MAX_LENGTH,
+    Encoder,
+    build_planner,
+    mean_target_tokens,
+    run_arguments,
+    steps_in_all,
+    validation_rows,
+)
 from keepshot.strategies import FULL_RATE, Strategy, apply_trainable
 from keepshot.tasks.example import Suite
 from keepshot.train import Planner
@@ -77,13 +86,17 @@ def prepare(config: RunConfig, target: TargetData, suite: Suite, folder: RunFold
         if getattr(config.sources, name) and name not in used:
             notes.append(f"sources.{name} is given, and no stream of the method {method} uses it.")
     planner = build_planner(config, strategy, samplers, encoder)
+    planner = fixed_rows(planner, strategy, steps_in_all(config, planner) * mean_target_tokens(planner), config.seed)
     arguments = run_arguments(config, planner, folder, float(config.train.get("learning_rate", rate or FULL_RATE)))
     validating = len(validation_rows(target.validation, planner))
     if validating < len(target.validation):
         notes.append(f"Left out: {len(target.validation) - validating} validation rows longer than {longest} tokens.")
     if not validating and arguments.eval_strategy != "no":
         raise ConfigError("train.eval_strategy needs validation rows, and none fits data.max_length")
-    digests = {"training data": digest((target.train, target.validation)), "sources": digest(samplers[1:])}
+    digests = {
+        "training data": digest((target.train, target.validation)),
+        "sources": digest([stream.sampler for stream in planner.streams[1:]]),
+    }
     context = min(context, config.data.max_length or context)
     return Preparation(method, strategy, encoder, context, planner, arguments, digests, tuple(notes))
 

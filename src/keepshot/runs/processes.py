@@ -1,28 +1,29 @@
-"""Evaluations under `accelerate launch` or torchrun: every process asks a part, all get the whole."""
+"""Evaluations under `accelerate launch`, torchrun or mpirun: every process asks a part, all get the whole."""
 
-import os
+import atexit
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, get_cpu_distributed_information
 
 from keepshot.evaluate import Processes
 
 
 @contextmanager
 def processes() -> Iterator[Processes]:
-    """The processes that were launched together; one where none were.
+    """The processes that were launched together; one where none were. All leave at the same time.
 
-    A process group that is already there is used and left; one that is made here is ended again.
+    A process group that is already there is used and left. One that is made here ends with the process: it cannot be
+    made twice, and there may be another evaluation.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if get_cpu_distributed_information().world_size == 1:  # from the environment, whatever the device
         yield Processes()
         return
-    found = torch.distributed.is_initialized()
+    made = not torch.distributed.is_initialized()
     state = PartialState(cpu=not torch.accelerator.is_available())
+    if made:
+        atexit.register(state.destroy_process_group)
     yield Processes(state.process_index, state.num_processes, gather_object)
-    if not found:
-        state.wait_for_everyone()
-        state.destroy_process_group()
+    state.wait_for_everyone()

@@ -9,12 +9,11 @@ import numpy as np
 
 from keepshot.config import RunConfig
 from keepshot.evaluate import (
-    Estimate,
     Evaluation,
     check_paired,
     curve_points,
     format_matches,
-    gate_verdict,
+    gate_report,
     mean_estimate,
     retention_report,
 )
@@ -60,9 +59,6 @@ def run_report(result: Result) -> dict[str, Any]:
     check_paired(before, after)
     held_out = [task.name for task in result.suite.tasks]
     retention = retention_report(_only(before, held_out), _only(after, held_out), target.task)
-    estimate = None
-    if retention["value"] is not None:
-        estimate = Estimate(retention["value"], retention["low"], retention["high"])
     cost = {name: value for name, value in result.cost.items() if name not in ("method", "learning_rate")}
     return {
         "schema": SCHEMA,
@@ -73,7 +69,7 @@ def run_report(result: Result) -> dict[str, Any]:
         "model_path": result.model_path,
         "target": {
             "task": target.name,
-            "metric": target.task.scoring,
+            "metric": target.task.metric or target.task.scoring,
             "chance": target.task.chance,
             "before": curve_points(before, [target.name]),
             "after": curve_points(after, [target.name]),
@@ -84,7 +80,7 @@ def run_report(result: Result) -> dict[str, Any]:
                 task.name: {
                     "group": task.group,
                     "chance": task.chance,
-                    "metric": task.scoring,
+                    "metric": task.metric or task.scoring,
                     "format_matches_target": format_matches(task, target.task),
                     "before": curve_points(before, [task.name]),
                     "after": curve_points(after, [task.name]),
@@ -96,7 +92,7 @@ def run_report(result: Result) -> dict[str, Any]:
         },
         "retention": retention,
         **_gain(result),
-        "gate": asdict(gate_verdict(estimate, config.gate.max_drop, retention.get("reason", ""))),
+        "gate": asdict(gate_report(retention, config.gate.max_drop)),
         "cost": cost,
         "prompt": result.prompt,
         "settings": config.model_dump(mode="json") | {"learning_rate": result.cost["learning_rate"]},
@@ -142,7 +138,7 @@ def _notes(result: Result) -> list[str]:
     if result.bad_rows:
         notes.append(f"{result.bad_rows} bad rows of data and suite were left out (on_bad_row: skip).")
     if not (result.before.shared_context and result.after.shared_context):
-        notes.append("This architecture's cache cannot be forked: every prompt was computed whole, with equal numbers.")
+        notes.append("This architecture cannot share contexts: every prompt was computed whole, with equal numbers.")
     if result.config.model == "mini":
         notes.append(
             "Measured on the bundled 6.5 M-parameter model; what it shows of a method need not hold for a large one."

@@ -32,9 +32,7 @@ def build_sampler(
         DataError: A source cannot be read, or nothing of it is left.
     """
     if spec.source == TARGET:
-        if spec.sampler == "zero-shot":
-            return ZeroShot(spec.name, target.train, config.seed), []
-        return KShot(spec.name, (as_task(target.name, target.train),), spec.shots, config.seed, spec.scored), []
+        return _target_sampler(spec, config.seed, target), []
     sources: tuple[SourceConfig, ...] = getattr(config.sources, spec.source)
     if not sources:
         if config.model != "mini":
@@ -53,6 +51,18 @@ def build_sampler(
     if len(parts) == 1:
         return parts[0], notes
     return Mixture(spec.name, parts, [source.weight for source in sources], config.seed), notes
+
+
+def _target_sampler(spec: StreamSpec, seed: int, target: TargetData) -> Sampler:
+    match spec.sampler:
+        case "zero-shot":
+            return ZeroShot(spec.name, target.train, seed)
+        case "k-shot":
+            return KShot(spec.name, (as_task(target.name, target.train),), spec.shots, seed, spec.scored)
+        case "self-anchor":
+            from keepshot.episodes.self_anchors import SelfAnchors
+
+            return SelfAnchors(spec.name, target.train, seed)
 
 
 def _file_sampler(

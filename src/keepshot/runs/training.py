@@ -14,12 +14,13 @@ from transformers import PreTrainedTokenizerBase, TrainingArguments
 from transformers.trainer_utils import set_seed
 
 from keepshot.config import RunConfig
-from keepshot.episodes import Sampler
+from keepshot.episodes import Bank, Sampler
 from keepshot.errors import DataError
 from keepshot.files import new_folder
 from keepshot.models.load import quiet
 from keepshot.prompts import Template, encode
 from keepshot.runs.folder import RunFolder
+from keepshot.runs.references import references
 from keepshot.strategies import TARGET, Strategy, TrainableSet
 from keepshot.tasks.example import Example
 from keepshot.tasks.read import OnBadRow
@@ -107,12 +108,24 @@ def mean_rows(planner: Planner) -> float:
     """Mean number of target rows in a step: exact by rows, by the mean row length where steps are counted in tokens."""
     if planner.tokens_per_step is None:
         return float(planner.rows_per_step)
+    return max(1.0, _target_share(planner) * planner.tokens_per_step / mean_length(planner))
+
+
+def mean_length(planner: Planner) -> float:
+    """Mean tokens of a target row, by a sample of 2,000."""
     size = target_size(planner)
     sample = [planner.streams[0].sampler.draw(index) for index in range(min(size, 2000))]
     rows = encode([planner.template.render(episode.examples) for episode in sample], planner.tokenizer)
-    mean_length = sum(len(row.ids) for row in rows) / len(rows)
-    rest = 1.0 - sum(stream.share or 0.0 for stream in planner.streams)
-    return max(1.0, rest * planner.tokens_per_step / mean_length)
+    return sum(len(row.ids) for row in rows) / len(rows)
+
+
+def mean_target_tokens(planner: Planner) -> float:
+    """Mean tokens of the target in a step."""
+    return mean_rows(planner) * mean_length(planner)
+
+
+def _target_share(planner: Planner) -> float:
+    return 1.0 - sum(stream.share or 0.0 for stream in planner.streams)
 
 
 def run_arguments(config: RunConfig, planner: Planner, folder: RunFolder, learning_rate: float) -> TrainingArguments:
@@ -141,6 +154,7 @@ def train(
     planner: Planner,
     args: TrainingArguments,
     *,
+    strategy: Strategy,
     validation: Sequence[Example],
     folder: RunFolder,
 ) -> dict[str, Any]:
@@ -151,26 +165,30 @@ def train(
     """
     set_seed(args.seed)
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    budget = args.per_device_train_batch_size * planner.max_length
+    start = time.monotonic()
+    kept = references(trainable.model, strategy, planner, args, folder, budget)
     trainer = KeepTrainer(
         trainable,
         args,
         planner,
         metrics=folder.metrics,
-        micro_batch_tokens=args.per_device_train_batch_size * planner.max_length,
+        micro_batch_tokens=budget,
         validation=validation_rows(validation, planner),
+        objective=kept.objective,
     )
     found = checkpoints(folder.checkpoints)
     if not found:
         folder.metrics.unlink(missing_ok=True)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    start = time.monotonic()
     trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
     trainer.check_finite()
+    seconds = trainer.seconds_before + time.monotonic() - start
     state = trainer.plan_state
     total = sum(stream.tokens for stream in state.streams.values())
     return {
-        "train_seconds": trainer.seconds_before + time.monotonic() - start,
+        "train_seconds": seconds,
         "peak_memory_bytes": peak_memory_bytes(),
         "tokens": total,
         "trainable_parameters": trainable.num_parameters,
@@ -186,6 +204,7 @@ def train(
             }
             for name, stream in state.streams.items()
         },
+        "reference": kept.report(trainable.model, args, budget),
     }
 
 
@@ -228,13 +247,19 @@ def save_trained(
         check(aside)
 
 
-def stream_lines(planner: Planner) -> list[str]:
-    """Each stream's share of the computed tokens (its cost) and weight in the loss (its effect), as text."""
-    rest = 1.0 - sum(stream.share or 0.0 for stream in planner.streams)
-    return [
-        f"stream {stream.name}: {stream.share or rest:.0%} of the tokens, {stream.weight:.0%} of the loss"
-        for stream in planner.streams
-    ]
+def stream_lines(planner: Planner, strategy: Strategy) -> list[str]:
+    """Each stream's share of the computed tokens (its cost) and weights in the loss (its effect), as text."""
+    lines = []
+    for stream in planner.streams:
+        terms = [
+            f"{term.weight:.0%} of the loss ({term.kind}{', falling to 0' if term.anneal == 'linear' else ''})"
+            for term in strategy.terms
+            if term.stream == stream.name
+        ]
+        share = stream.share or _target_share(planner)
+        fixed = f", {stream.sampler.rows} fixed rows" if isinstance(stream.sampler, Bank) else ""
+        lines.append(f"stream {stream.name}: {share:.0%} of the tokens{fixed}, {', '.join(terms)}")
+    return lines
 
 
 def peak_memory_bytes() -> int:

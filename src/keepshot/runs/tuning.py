@@ -160,11 +160,18 @@ def _stage_train(run: _Run, say: Say) -> dict[str, Any]:
     frozen = fingerprint(trainable.model, trainable.parts, dtype)
     steps = steps_in_all(config, prepared.planner)
     say(f"tuning with {prepared.method}: {steps} steps, learning rate {prepared.arguments.learning_rate:g}")
-    for line in (*trainable.lines(), *stream_lines(prepared.planner)):
+    for line in (*trainable.lines(), *stream_lines(prepared.planner, prepared.strategy)):
         say(f"  {line}")
     if found := checkpoints(run.folder.checkpoints):
         say(f"  going on from {found[-1].name}")
-    cost = train(trainable, prepared.planner, prepared.arguments, validation=run.target.validation, folder=run.folder)
+    cost = train(
+        trainable,
+        prepared.planner,
+        prepared.arguments,
+        strategy=prepared.strategy,
+        validation=run.target.validation,
+        folder=run.folder,
+    )
     cost |= {"method": prepared.method, "learning_rate": prepared.arguments.learning_rate}
     write_json(run.folder.training, cost)
 

@@ -1,5 +1,6 @@
 """The named methods. To add one, add one value; the contract tests, `keepshot methods` and the config take it up."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,9 @@ class Method:
         return "12 bytes for every weight" if isinstance(self.trainable, Everything) else "12 bytes for each of these"
 
 
+NLL = Term()
+
+
 @dataclass(frozen=True, slots=True)
 class Addition:
     """A stream that joins the target's, with its term.
@@ -43,12 +47,16 @@ class Addition:
         stream: What the model sees besides.
         sees: That in words.
         cites: Where it comes from.
+        term: What is minimised on it; its weight is set by `weight`.
+        weight: Fraction of the loss beside the target's alone; None is the stream's share of the cost.
     """
 
     name: str
     stream: StreamSpec
     sees: str
     cites: str
+    term: Term = NLL
+    weight: float | None = None
 
     @property
     def costs(self) -> str:
@@ -100,6 +108,9 @@ METHODS = {
     )
 }
 
+# lambda = 1, the default of the literature's formulas: the term weighs what the target's loss weighs.
+EVEN = 0.5
+
 ADDITIONS = {
     addition.name: addition
     for addition in (
@@ -116,8 +127,37 @@ ADDITIONS = {
             "few-shot episodes of many other tasks (sources.icl), every answer trained on, 20 % of the tokens",
             "arXiv 2110.15943; 2506.11103 for training on every answer",
         ),
+        Addition(
+            "few-shot",
+            StreamSpec(name="few-shot", sampler="k-shot", share=0.2, scored="last"),
+            "few-shot episodes of the target itself, the query's answer trained on, 20 % of the tokens, half of the "
+            "loss (constant; `anneal: linear` lets it fall to 0)",
+            "arXiv 2602.23197, the auxiliary few-shot loss",
+            weight=EVEN,
+        ),
+        Addition(
+            "icl-kl",
+            StreamSpec(name="icl-kl", sampler="k-shot", source="anchors", share=0.1, shots=(1, 8)),
+            "few-shot prompts of other tasks (sources.anchors), KL from the base at every answer, no labels used, 10 % "
+            "of the tokens, half of the loss",
+            "this project",
+            Term(kind="kl"),
+            EVEN,
+        ),
+        Addition(
+            "self-anchor",
+            StreamSpec(name="self-anchor", sampler="self-anchor", share=0.1),
+            "no further data: the target's inputs under arbitrary functions, KL from the base at every answer, 10 % of "
+            "the tokens, half of the loss",
+            "this project",
+            Term(kind="kl"),
+            EVEN,
+        ),
     )
 }
+
+
+_TERM_FIELDS = ("weight", "anneal", "temperature", "kept")
 
 
 def resolve_method(written: object) -> tuple[str, Strategy, float | None]:
@@ -125,7 +165,7 @@ def resolve_method(written: object) -> tuple[str, Strategy, float | None]:
 
     Args:
         written: A name (`value`), a list of one trainable and any additions (`[value, icl-mix]`; an addition may be
-            `{icl-mix: {share: .3}}`, the trainable `{trainable: {pattern: REGEX}}`), or a whole strategy.
+            `{icl-kl: {share: .2, weight: .3}}`, the trainable `{trainable: {pattern: REGEX}}`), or a whole strategy.
 
     Returns:
         The name to show, the strategy, and its default learning rate (None for a strategy written out).
@@ -146,22 +186,47 @@ def resolve_method(written: object) -> tuple[str, Strategy, float | None]:
     name, trainable, rate = _trainable(first)
     additions = [_addition(entry) for entry in rest]
     strategy = compose(trainable, additions)
-    return "+".join([name, *(stream.name for stream in additions)]), strategy, rate
+    return "+".join([name, *(one.stream.name for one in additions)]), strategy, rate
 
 
-def compose(trainable: Trainable, added: list[StreamSpec]) -> Strategy:
-    """A strategy of the target's rows and some streams; each stream's weight in the loss is its share of the cost."""
-    names = [stream.name for stream in added]
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A stream with its term, as it joins a strategy.
+
+    Attributes:
+        stream: What the model sees besides.
+        term: What is minimised on it.
+        against_target: Whether the term's weight is meant beside the target's alone: two terms of half the loss each
+            then get a third, as much as the target. Otherwise it is a fraction of the whole loss.
+    """
+
+    stream: StreamSpec
+    term: Term
+    against_target: bool = False
+
+
+def compose(trainable: Trainable, added: Sequence[Added]) -> Strategy:
+    """A strategy of the target's rows and some streams with a term each; the target's loss weighs what is left."""
+    names = [one.stream.name for one in added]
     if len(set(names)) < len(names):
         raise ConfigError(f"method names an addition twice: {', '.join(names)}")
-    shares = [stream.share or 0.0 for stream in added]
-    if sum(shares) >= 1:
-        raise ConfigError(f"the shares of {', '.join(names)} sum to {sum(shares):g}; they must leave something over")
-    terms = [Term(stream=stream.name, weight=share) for stream, share in zip(added, shares, strict=True)]
+    for what, total in (
+        ("shares", sum(one.stream.share or 0.0 for one in added)),
+        ("weights", sum(one.term.weight for one in added if not one.against_target)),
+    ):
+        if total >= 1:
+            raise ConfigError(f"the {what} of {', '.join(names)} sum to {total:g}; they must leave something over")
+    fixed = sum(one.term.weight for one in added if not one.against_target)
+    ratios = [one.term.weight / (1 - one.term.weight) if one.against_target else 0.0 for one in added]
+    target = (1 - fixed) / (1 + sum(ratios))
+    terms = [
+        one.term.model_copy(update={"weight": ratio * target}) if one.against_target else one.term
+        for one, ratio in zip(added, ratios, strict=True)
+    ]
     return Strategy(
         trainable=trainable,
-        streams=(StreamSpec(name=TARGET), *added),
-        terms=(Term(weight=1 - sum(shares)), *terms),
+        streams=(StreamSpec(name=TARGET), *(one.stream for one in added)),
+        terms=(Term(weight=target), *terms),
     )
 
 
@@ -181,7 +246,7 @@ def _trainable(written: object) -> tuple[str, Trainable, float | None]:
     )
 
 
-def _addition(written: object) -> StreamSpec:
+def _addition(written: object) -> Added:
     name: object = written
     changes: object = {}
     if isinstance(written, dict) and len(written) == 1:
@@ -190,8 +255,16 @@ def _addition(written: object) -> StreamSpec:
         raise ConfigError(
             f"method addition {written!r} is unknown; use {' or '.join(ADDITIONS)}, or {{NAME: {{share: .2}}}}"
         )
-    fields = ADDITIONS[name].stream.model_dump() | changes
-    return _validated(TypeAdapter(StreamSpec), fields, f"method.{name}")
+    addition = ADDITIONS[name]
+    of_term = {key: value for key, value in changes.items() if key in _TERM_FIELDS}
+    of_stream = {key: value for key, value in changes.items() if key not in _TERM_FIELDS}
+    stream = _validated(TypeAdapter(StreamSpec), addition.stream.model_dump() | of_stream, f"method.{name}")
+    weight = stream.share if addition.weight is None else addition.weight
+    fields = addition.term.model_dump() | {"stream": stream.name, "weight": weight} | of_term
+    term: Term = _validated(TypeAdapter(Term), fields, f"method.{name}")
+    if term.weight >= 1:
+        raise ConfigError(f"method.{name}.weight {term.weight:g} must leave some of the loss to the target")
+    return Added(stream, term, against_target=addition.weight is not None)
 
 
 def _with_kind(written: object) -> object:

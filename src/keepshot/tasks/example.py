@@ -74,6 +74,8 @@ class Task:
         stop: With `generate`, writing ends before the first of these; empty means where the template ends an answer.
         max_new_tokens: With `generate`, the most that is written.
         labels: All answers, where the set is finite; else empty.
+        drawn_as: The task whose demonstrations and queries are drawn for this one, so that both are asked the
+            same; empty is itself.
         group: `suite` for tasks over inputs of their own, `own-input` for tasks over the target's inputs.
     """
 
@@ -87,6 +89,7 @@ class Task:
     wording: Wording | None = None
     stop: tuple[str, ...] = ()
     max_new_tokens: int = 64
+    drawn_as: str = ""
 
     @property
     def chance(self) -> float:

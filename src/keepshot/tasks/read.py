@@ -1,8 +1,8 @@
 """Sources as examples, tasks and suites."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -10,6 +10,7 @@ from typing import Literal
 from keepshot.errors import ConfigError, DataError
 from keepshot.tasks.example import Example, Suite, Task
 from keepshot.tasks.formats import Detection, Parsed, check_format, detect, parse
+from keepshot.tasks.lm_eval import TaskFile, data_files, lm_eval_task, load_task_file
 from keepshot.tasks.rows import DATA_SUFFIXES, BadRow, RawRow, raw_rows
 from keepshot.tasks.split import input_key
 
@@ -23,6 +24,9 @@ _OUTPUTS_PER_LABEL = 5
 
 # Fewer queries cannot tell an accuracy of .5 from one of .7.
 _LEAST_SUITE_ROWS = 20
+
+# Task files of lm-evaluation-harness, which end in nothing else.
+_TASK_SUFFIX = ".yaml"
 
 _SKIP_HINT = "--on-bad-row skip (config: data.on_bad_row: skip)"
 
@@ -90,9 +94,8 @@ def read_examples(source: str | Path, *, format: str = "auto", on_bad_row: OnBad
             examples.append(row.example)
     if not examples:
         raise _all_bad(source, bad)
-    if bad and on_bad_row == "raise":
-        further = f"; {len(bad) - 1} further bad rows" if len(bad) > 2 else "; 1 further bad row" * (len(bad) - 1)
-        raise DataError(f"{bad[0]}{further}; mend the file, or leave bad rows out with {_SKIP_HINT}")
+    if on_bad_row == "raise":
+        _refuse(bad)
     return Dataset(str(source), detection.format, tuple(examples), tuple(bad))
 
 
@@ -138,6 +141,12 @@ def _parse_all(source: str, rows: Iterator[RawRow | BadRow], format: str) -> Ite
 
 def _all_bad(source: str | Path, bad: Sequence[BadRow]) -> DataError:
     return DataError(f"{source}: all {len(bad)} rows are bad, the first ({bad[0].place}) because: {bad[0].reason}")
+
+
+def _refuse(bad: Sequence[BadRow]) -> None:
+    if bad:
+        further = f"; {len(bad) - 1} further bad rows" if len(bad) > 2 else "; 1 further bad row" * (len(bad) - 1)
+        raise DataError(f"{bad[0]}{further}; mend the file, or leave bad rows out with {_SKIP_HINT}")
 
 
 def read_task(
@@ -196,11 +205,12 @@ def read_suite(path: str | Path, *, format: str = "auto", on_bad_row: OnBadRow =
 
     Each data file is a task named after it. `<task>.train.<suffix>` and `<task>.test.<suffix>` make one task, whose
     demonstrations come from the former and whose queries from the latter; demonstrations that ask what a query asks are
-    left out. Other files and inner folders are passed over. A task needs at least 20 queries.
+    left out. Each `.yaml` file is a task of lm-evaluation-harness (see `docs/lm-eval.md`); the data files that it reads
+    are no tasks of their own. Other files and inner folders are passed over. A task needs at least 20 queries.
 
     Args:
-        path: The folder; or a file or hub id, as in `read_examples`.
-        format: As in `read_examples`, for every file.
+        path: The folder; or a file or hub id, as in `read_examples`; or one `.yaml` file.
+        format: As in `read_examples`, for every data file.
         on_bad_row: As in `read_examples`; `skip` also leaves out files that are no task.
 
     Raises:
@@ -209,25 +219,59 @@ def read_suite(path: str | Path, *, format: str = "auto", on_bad_row: OnBadRow =
     """
     folder = Path(path).expanduser()
     skipped: list[BadRow] = []
-    sources = _task_files(folder, skipped) if folder.is_dir() else {task_name(path): _TaskFiles(path)}
+    sources: dict[str, _TaskFiles | TaskFile]
+    if folder.is_dir():
+        sources = _sources(folder, on_bad_row, skipped)
+    elif folder.suffix == _TASK_SUFFIX:
+        file = load_task_file(folder)
+        sources = {file.name: file}
+    else:
+        sources = {task_name(path): _TaskFiles(path)}
     tasks = []
-    for name, files in sorted(sources.items()):
+    for name, source in sorted(sources.items()):
         try:
-            tasks.append(_suite_task(name, files, format, on_bad_row, skipped))
+            tasks.append(_suite_task(name, source, format, on_bad_row, skipped))
         except DataError as error:
             if on_bad_row == "raise" or len(sources) == 1:
                 raise
-            reason = str(error).removeprefix(f"{files.queries}: ")
-            skipped.append(BadRow(str(files.queries), 0, f"task {name!r} left out: {reason}"))
+            file_name = str(source.path if isinstance(source, TaskFile) else source.queries)
+            reason = str(error).removeprefix(f"{file_name}: ")
+            skipped.append(BadRow(file_name, 0, f"task {name!r} left out: {reason}"))
     if not tasks:
         reason = f", but {skipped[0]}" if skipped else ""
-        raise DataError(f"{path} holds no task; data files end in {', '.join(DATA_SUFFIXES)}{reason}")
+        endings = ", ".join((*DATA_SUFFIXES, _TASK_SUFFIX))
+        raise DataError(f"{path} holds no task; data files end in {endings}{reason}")
     return SuiteFiles(Suite(task_name(path), tuple(tasks)), tuple(skipped))
 
 
-def _task_files(folder: Path, skipped: list[BadRow]) -> dict[str, _TaskFiles]:
+def _sources(folder: Path, on_bad_row: OnBadRow, skipped: list[BadRow]) -> dict[str, "_TaskFiles | TaskFile"]:
+    """Where the tasks of a folder stand, by name."""
+    described: dict[str, TaskFile] = {}
+    taken: set[Path] = set()
+    for path in sorted(folder.glob(f"[!.]*{_TASK_SUFFIX}")):
+        taken.add(path.resolve())
+        try:
+            file = load_task_file(path)
+            taken.update(data_files(file))
+            if file.is_template:
+                skipped.append(BadRow(str(path), 0, "names no task; other task files may include it"))
+            elif (other := described.setdefault(file.name, file)) is not file:
+                raise DataError(f"{other.path} and {path} would both be task {file.name!r}; rename one")
+        except DataError as error:
+            if on_bad_row == "raise":
+                raise
+            skipped.append(BadRow(str(path), 0, f"left out: {str(error).removeprefix(f'{path}: ')}"))
+    files = _task_files(folder, taken, skipped)
+    for name in described.keys() & files.keys():
+        raise DataError(f"{described[name].path} and {files[name].queries} would both be task {name!r}; rename one")
+    return {**files, **described}
+
+
+def _task_files(folder: Path, taken: Collection[Path], skipped: list[BadRow]) -> dict[str, _TaskFiles]:
     parts: dict[tuple[str, bool], Path] = {}
     for file in sorted(folder.iterdir()):
+        if file.resolve() in taken:
+            continue
         if file.is_dir() or file.suffix not in DATA_SUFFIXES or file.name.startswith("."):
             skipped.append(BadRow(str(file), 0, "a folder" if file.is_dir() else "not a data file"))
             continue
@@ -242,18 +286,22 @@ def _task_files(folder: Path, skipped: list[BadRow]) -> dict[str, _TaskFiles]:
     return files
 
 
-def _suite_task(name: str, files: _TaskFiles, format: str, on_bad_row: OnBadRow, skipped: list[BadRow]) -> Task:
-    queries = read_examples(files.queries, format=format, on_bad_row=on_bad_row)
-    if len(queries.examples) < _LEAST_SUITE_ROWS:
-        hint = f"; remove it, or leave such tasks out with {_SKIP_HINT}" if on_bad_row == "raise" else ""
-        raise DataError(
-            f"{queries.source}: {len(queries.examples)} usable rows, and a task of a suite needs "
-            f"{_LEAST_SUITE_ROWS}{hint}"
-        )
+def _suite_task(
+    name: str, source: _TaskFiles | TaskFile, format: str, on_bad_row: OnBadRow, skipped: list[BadRow]
+) -> Task:
+    if isinstance(source, TaskFile):
+        task, bad = lm_eval_task(source)
+        if on_bad_row == "raise":
+            _refuse(bad)
+        _check_size(str(source.path), task.examples, on_bad_row)
+        skipped.extend(bad)
+        return replace(task, labels=as_task(name, task.examples, task.pool).labels)
+    queries = read_examples(source.queries, format=format, on_bad_row=on_bad_row)
+    _check_size(queries.source, queries.examples, on_bad_row)
     skipped.extend(queries.skipped)
-    if files.demonstrations is None:
+    if source.demonstrations is None:
         return as_task(name, queries.examples)
-    demonstrations = read_examples(files.demonstrations, format=format, on_bad_row=on_bad_row)
+    demonstrations = read_examples(source.demonstrations, format=format, on_bad_row=on_bad_row)
     skipped.extend(demonstrations.skipped)
     asked = {input_key(example) for example in queries.examples}
     pool = [example for example in demonstrations.examples if input_key(example) not in asked]
@@ -263,6 +311,12 @@ def _suite_task(name: str, files: _TaskFiles, format: str, on_bad_row: OnBadRow,
     if shared:
         skipped.append(BadRow(demonstrations.source, 0, f"{shared} rows also stand in {queries.source}"))
     return as_task(name, queries.examples, pool)
+
+
+def _check_size(source: str, queries: Sequence[Example], on_bad_row: OnBadRow) -> None:
+    if len(queries) < _LEAST_SUITE_ROWS:
+        hint = f"; remove it, or leave such tasks out with {_SKIP_HINT}" if on_bad_row == "raise" else ""
+        raise DataError(f"{source}: {len(queries)} usable rows, and a task of a suite needs {_LEAST_SUITE_ROWS}{hint}")
 
 
 def task_name(source: str | Path) -> str:

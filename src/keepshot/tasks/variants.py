@@ -54,14 +54,15 @@ def relabelled(task: Task, labels: LabelVariant, seed: int) -> Task:
         raise DataError(
             f"task {task.name!r} has no finite set of labels, so that it cannot have {labels} labels; leave it out"
         )
-    name = f"{task.name} [{labels}]"
+    name, drawn_as = f"{task.name} [{labels}]", task.drawn_as or task.name
     if labels == "random":
         pool = tuple(_at_random(example, task, seed) for example in task.pool or task.examples)
-        return replace(task, name=name, pool=pool)
+        return replace(task, name=name, drawn_as=drawn_as, pool=pool)
     new = _flipped(task, seed) if labels == "flipped" else _symbols(task, seed)
     return replace(
         task,
         name=name,
+        drawn_as=drawn_as,
         examples=tuple(_renamed(example, new) for example in task.examples),
         pool=tuple(_renamed(example, new) for example in task.pool),
         labels=tuple(new[label] for label in task.labels),

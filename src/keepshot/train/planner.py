@@ -140,6 +140,11 @@ class Planner:
             yield step
             state = step.after
 
+    def rows(self, name: str, episodes: Sequence[Episode]) -> list[PlannedRow]:
+        """Rows of a stream's episodes as steps have them, but for the coefficients, which sum to 1 in each."""
+        stream = next(stream for stream in self.streams if stream.name == name)
+        return [_planned(stream, episode, row, 1.0) for episode, row, _ in self._fit_all(episodes)]
+
     def plan(self, state: PlanState) -> Step:
         """The step that follows `state`."""
         target, *added = self.streams
@@ -177,11 +182,7 @@ class Planner:
         if not fitted:
             return [], replace(state, idle=state.idle + 1)
         weight = min(stream.weight * (1 + state.idle), max(stream.weight, self.streams[0].weight))
-        rows = []
-        for episode, row, _ in fitted:
-            scored = row.answers if episode.scored == "all" else row.answers[-1:]
-            count = sum(end - start for start, end in scored)
-            rows.append(PlannedRow(stream.name, episode.name, row, scored, weight / len(fitted) / count))
+        rows = [_planned(stream, episode, row, weight / len(fitted)) for episode, row, _ in fitted]
         return rows, StreamState(
             drawn=state.drawn + len(fitted),
             tokens=state.tokens + sum(len(row.ids) for _, row, _ in fitted),
@@ -191,7 +192,9 @@ class Planner:
         )
 
     def _fit_many(self, stream: Stream, indices: Sequence[int]) -> list[tuple[Episode, Row, int]]:
-        episodes = [stream.sampler.draw(index) for index in indices]
+        return self._fit_all([stream.sampler.draw(index) for index in indices])
+
+    def _fit_all(self, episodes: Sequence[Episode]) -> list[tuple[Episode, Row, int]]:
         rows = encode([self.template.render(episode.examples) for episode in episodes], self.tokenizer)
         return [
             (episode, row, 0) if len(row.ids) <= self.max_length else self._shorten(episode, row)
@@ -217,3 +220,9 @@ class Planner:
             dropped += count
             row = encode([self.template.render(episode.examples)], self.tokenizer)[0]
         return episode, row, dropped
+
+
+def _planned(stream: Stream, episode: Episode, row: Row, weight: float) -> PlannedRow:
+    scored = row.answers if episode.scored == "all" else row.answers[-1:]
+    count = sum(end - start for start, end in scored)
+    return PlannedRow(stream.name, episode.name, row, scored, weight / count)

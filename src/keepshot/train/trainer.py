@@ -29,6 +29,7 @@ from keepshot.train.checkpoints import (
     save_trainable,
     truncate_metrics,
 )
+from keepshot.train.objective import Objective
 from keepshot.train.planner import PlannedRow, Planner, PlanState, Step
 
 
@@ -65,6 +66,7 @@ class KeepTrainer(Trainer):
         metrics: Path,
         micro_batch_tokens: int,
         validation: Sequence[PlannedRow] = (),
+        objective: Objective = Objective(),  # noqa: B008 (frozen)
     ) -> None:
         assert args.gradient_accumulation_steps == 1
         assert args.max_steps > 0
@@ -90,7 +92,9 @@ class KeepTrainer(Trainer):
         self._masked = False
         # Any id but the padding token's, at which transformers would advise a mask that right padding does not need.
         self._filler = int(planner.tokenizer.pad_token_id == 0)
-        self._sums = torch.zeros(2, len(self.stream_names), device=args.device)
+        self.objective = objective
+        self._measured = objective.kinds(self.stream_names)
+        self._sums = torch.zeros(2, len(self._measured), device=args.device)
 
     # -- batches ------------------------------------------------------------------------------------------------
 
@@ -151,21 +155,23 @@ class KeepTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Float[Tensor, ""]:
-        """Sum of coefficient x answer NLL over the scored tokens; only their positions reach the head."""
+        """Sum of coefficient x term over the scored tokens; only their positions reach the head."""
         logits = model(input_ids=inputs.input_ids, use_cache=False, logits_to_keep=inputs.keep).logits
-        nll = token_nll(logits, inputs.targets)
-        if not bool(torch.isfinite(nll).all()):
-            raise RunError(self._fault(inputs, nll))
-        weighted = inputs.coefficients * nll
-        for at, values in enumerate((weighted.detach(), inputs.coefficients)):
-            self._sums[at].scatter_add_(0, inputs.streams, values)
-        return weighted.sum()
+        losses = self.objective.losses(logits, inputs)
+        for which, (here, values) in losses.items():
+            if not bool(torch.isfinite(values).all()):
+                raise RunError(self._fault(inputs, here, values))
+            at = self._measured.index(which)
+            coefficients = inputs.coefficients[here]
+            self._sums[0, at] += (coefficients * values.detach()).sum()
+            self._sums[1, at] += coefficients.sum()
+        return self.objective.weighted(losses, inputs, self.state.global_step / self.args.max_steps)
 
-    def _fault(self, batch: MicroBatch, nll: Float[Tensor, " scored"]) -> str:
+    def _fault(self, batch: MicroBatch, here: Tensor, values: Float[Tensor, " _"]) -> str:
+        broken = torch.zeros(len(batch.targets), dtype=torch.bool, device=values.device)
+        broken[here] = ~torch.isfinite(values)
         counts = batch.keep.sum(dim=1).tolist()
-        bad = [
-            row.name for row, part in zip(batch.rows, nll.split(counts), strict=True) if not torch.isfinite(part).all()
-        ]
+        bad = [row.name for row, part in zip(batch.rows, broken.split(counts), strict=True) if part.any()]
         return (
             f"the loss is not finite at step {self.state.global_step + 1}, in {', '.join(bad[:5])}"
             f"{f' and {len(bad) - 5} more rows' if len(bad) > 5 else ''}; lower train.learning_rate, or look at "
@@ -229,7 +235,8 @@ class KeepTrainer(Trainer):
         if "loss" in logs:
             sums = self.accelerator.reduce(self._sums.clone(), "sum").tolist()
             self._sums.zero_()
-            logs.update({f"nll/{n}": a / b for n, a, b in zip(self.stream_names, *sums, strict=True) if b > 0})
+            means = zip(self._measured, *sums, strict=True)
+            logs.update({f"{kind}/{stream}": a / b for (kind, stream), a, b in means if b > 0})
             logs["tokens"] = sum(stream.tokens for stream in self.plan_state.streams.values())
         super().log(logs, start_time)
         if self.is_world_process_zero() and ("loss" in logs or "eval_loss" in logs):

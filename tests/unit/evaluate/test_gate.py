@@ -1,8 +1,11 @@
+from dataclasses import asdict
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepshot.evaluate import Estimate, gate_verdict
+from keepshot.evaluate.gate import gate_report, gate_verdict
+from keepshot.evaluate.statistics import Estimate, Evidence
 
 
 @pytest.mark.parametrize(
@@ -47,3 +50,44 @@ def test_without_retention_there_is_not_enough_evidence():
     assert gate_verdict(None, 0.05, "the base cannot do it").reason == "the base cannot do it"
     silent = gate_verdict(None, 0.05)
     assert (silent.verdict, silent.reason) == ("insufficient", "retention could not be measured")
+
+
+T7 = 2.364624
+
+
+def measured(value, half, error=None):
+    """Retention from eight sets; half the interval is what their spread gives, unless the error is given."""
+    return Estimate(value, value - half, value + half, Evidence(half / T7 if error is None else error, 8, 7))
+
+
+@pytest.mark.parametrize(
+    ("retention", "words"),
+    [
+        # Standard error .021145 and t(.8) = .896 detect .05 + .019; with n sets, t(n - 1) x .021145 x sqrt(8 / n) is
+        # .0307 for 17 and .0297 for 18.
+        (measured(0.92, 0.05), "8 demonstration sets can tell drops of 6.9% or more from none; about 18 (eval"),
+        # What goes unseen is .15 x 8 / 24 with 24 sets.
+        (measured(1.0, 0.15, 0.0), "8 demonstration sets can tell drops of 15.0% or more from none; about 24 "),
+        (measured(0.95, 0.05), "and more will hardly decide so near to the limit"),
+        (measured(0.949, 0.05), "and more will hardly decide so near to the limit"),
+    ],
+)
+def test_without_enough_evidence_the_reason_says_how_much_would_do(retention, words):
+    result = gate_verdict(retention, 0.05)
+    assert result.verdict == "insufficient"
+    assert words in result.reason
+
+
+def test_an_estimate_without_its_evidence_promises_nothing():
+    assert gate_verdict(Estimate(0.93, 0.88, 0.98), 0.05).reason.endswith("on both sides")
+
+
+@pytest.mark.parametrize("half", [0.01, 0.05])
+def test_a_report_is_judged_as_the_estimate_in_it(half):
+    estimate = measured(0.93, half)
+    report = {**asdict(estimate), "shots": 16}
+    assert gate_report(report, 0.05) == gate_verdict(estimate, 0.05)
+    older = {name: report[name] for name in ("value", "low", "high")}
+    assert gate_report(older, 0.05).verdict == gate_verdict(estimate, 0.05).verdict
+    missing = {"value": None, "low": None, "high": None, "evidence": None, "reason": "the base cannot do it"}
+    assert gate_report(missing, 0.05) == gate_verdict(None, 0.05, "the base cannot do it")

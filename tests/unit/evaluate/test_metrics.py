@@ -81,6 +81,8 @@ def test_texts_are_compared(metric, text, answers, score):
         ("It costs $1,234.50.", "1234.5", True),
         ("1,234,567", "1234567", True),
         ("1,2345", "12345", False),
+        ("1,2345", "2345", True),
+        ("step 1.2.3", "3", True),
         ("2020,2021", "2021", True),
         ("70 to 72.", "72", True),
         ("so 72.00 in all", "72", True),

@@ -17,6 +17,7 @@ from keepshot.evaluate import (
     retention,
     retention_report,
 )
+from keepshot.evaluate.retention import difference
 from keepshot.keys import key
 from keepshot.tasks.example import Example, Task
 
@@ -28,10 +29,10 @@ LABELLED = Task("labelled", tuple(Example(str(i), "ab"[i % 2]) for i in range(4)
 def evaluation(accuracies, tasks=(OPEN, LABELLED), nll=1.0):
     """What a model would have got: the accuracy of every set, by task and shot count, in tenths."""
     sets = {len(values) for by_shots in accuracies.values() for values in by_shots.values()} or {2}
-    shots = tuple(sorted({n for by_shots in accuracies.values() for n in by_shots}))
+    shots = tuple(sorted({n for by_shots in accuracies.values() for n in by_shots})) or (0,)
     cells = {
         (task, n): tuple(
-            Item(task, s, n, q, f"{s} {q}", "", "", q < round(value * QUERIES), nll)
+            Item(task, s, n, q, f"{s} {q}", "", (), "", float(q < round(value * QUERIES)), nll)
             for s, value in enumerate(values)
             for q in range(QUERIES)
         )
@@ -93,7 +94,7 @@ def test_few_questions_do_not_pass_the_gate_by_showing_no_change():
 def right_or_wrong(correct):
     """An evaluation of one task at one shot count from right and wrong answers by set and query."""
     items = tuple(
-        Item("open", s, 4, q, "", "", "", bool(right), 1.0)
+        Item("open", s, 4, q, "", "", (), "", float(right), 1.0)
         for s, answers in enumerate(correct)
         for q, right in enumerate(answers)
     )
@@ -126,6 +127,42 @@ def test_the_interval_covers_95_percent_where_questions_are_few_and_unequally_ha
         found = retention(*(right_or_wrong([answers[a] for a in asked]) for answers in (known, kept)), ["open"], 4)
         covered += found.low <= 0.8 <= found.high
     assert covered / runs >= 0.91
+
+
+def staged(evaluation, sets):
+    """An evaluation whose plan had so many sets in its first stage."""
+    return replace(evaluation, plan=replace(evaluation.plan, sets=sets))
+
+
+def test_sets_after_the_first_stage_move_the_value_and_not_the_spread():
+    early = evaluation({"open": {0: [0.1] * 3, 4: [0.8, 0.6, 0.7]}}, (OPEN,))
+    late = evaluation({"open": {0: [0.1] * 6, 4: [0.8, 0.6, 0.7, 0.1, 0.9, 0.5]}}, (OPEN,))
+    tuned = evaluation({"open": {0: [0.1] * 6, 4: [0.6, 0.6, 0.5, 0.9, 0.1, 0.5]}}, (OPEN,))
+    found = retention(staged(late, 3), tuned, ["open"], 4)
+    assert found.value == pytest.approx(3.2 / 3.6)
+    assert (found.evidence.sets, found.evidence.degrees) == (6, 2)
+    ordinary = retention(late, tuned, ["open"], 4)
+    assert found.high - found.low < 0.7 * (ordinary.high - ordinary.low)  # the later sets scatter much more
+    changed = difference(staged(late, 3), tuned, ["open"], 4)
+    # Differences -.2, 0, -.2 in the first three sets: deviation .11547, t(2) = 4.302653, over sqrt(6).
+    assert (changed.value, changed.high - changed.value) == pytest.approx((-0.4 / 6, 0.202829), abs=1e-6)
+    kept = gain_kept(staged(late, 3), tuned, ["open"], 4)
+    assert kept.value == pytest.approx(2.6 / 3.0)
+    assert kept.evidence.degrees == 2
+    report = retention_report(staged(late, 3), tuned)
+    assert (report["low"], report["evidence"]["degrees"]) == (found.low, 2)
+    assert retention_report(early, early)["evidence"]["degrees"] == 2
+    assert retention(staged(late, 2), tuned, ["open"], 4) is None  # two sets do not show that the base can do it
+
+
+def test_the_difference_is_paired_and_a_mean_over_tasks():
+    found = difference(BEFORE, AFTER, BOTH, 4)
+    assert found.value == pytest.approx((-0.15 - 0.05 - 0.1) / 3)
+    assert found.high - found.value == pytest.approx(4.302653 * 0.05 / np.sqrt(3))
+    assert difference(AFTER, BEFORE, BOTH, 4).value == pytest.approx(-found.value)
+    assert difference(BEFORE, AFTER, BOTH, 2) is None
+    same = difference(BEFORE, BEFORE, BOTH, 4)
+    assert (same.low, same.high) == pytest.approx((-3 / 60, 3 / 60))  # 60 questions hide a change to 3 of them
 
 
 def test_evaluations_that_asked_the_same_are_paired():
@@ -212,6 +249,9 @@ def test_the_report():
     assert report["value"] == pytest.approx(1.25 / 1.55)
     assert report["low"] < report["value"] < report["high"]
     assert "reason" not in report
+    # Standard error of the ratio times t(2, .975) + t(2, .8) = 4.302653 + 1.060660.
+    assert report["minimum_detectable_drop"] == pytest.approx((report["high"] - report["value"]) * 1.246513, rel=1e-5)
+    assert report["evidence"]["sets"] == 3
     assert report["by_shots"]["0"] is None
     assert report["by_shots"]["4"]["value"] == report["value"]
     assert report["nll"] == {"before": 1.0, "after": 1.5}
@@ -251,7 +291,7 @@ def test_formats():
 def test_where_retention_says_nothing_the_report_says_why(accuracies, reason):
     base = evaluation(accuracies, (OPEN,))
     report = retention_report(base, base)
-    assert (report["value"], report["low"], report["high"]) == (None, None, None)
+    assert [report[name] for name in ("value", "low", "high", "minimum_detectable_drop")] == [None] * 4
     assert reason in report["reason"]
     assert all(value is None for value in report["groups"].values())
 

@@ -78,6 +78,15 @@ def test_card_has_the_numbers_of_the_page(numbers: dict[str, Any], make_run) -> 
     assert "(figures/tasks.png)" not in card
 
 
+def test_card_says_what_the_evaluation_could_tell(numbers: dict[str, Any], make_run) -> None:
+    words = "or more would have been found"
+    assert words not in card_of(numbers, make_run)
+    numbers["retention"]["minimum_detectable_drop"] = 0.09
+    assert f"\n\nA drop of 9.0% {words} four times out of five.\n\n" in model_card(
+        read_report(make_run(numbers, "known")), []
+    )
+
+
 def test_card_without_zero_shots_starts_with_the_fewest(without_zero_shots: dict[str, Any], make_run) -> None:
     card = card_of(without_zero_shots, make_run)
     assert "Zero-shot accuracy on the target was not measured; 91% [85, 98]" in card
@@ -100,7 +109,9 @@ def test_paths_of_the_writers_disk_are_not_shared(numbers: dict[str, Any], make_
     assert "| data.train | train.jsonl |" in card
 
 
-def test_a_hostile_reason_adds_no_markup(numbers: dict[str, Any], make_run) -> None:
+@pytest.mark.parametrize("verdict", ["pass", "insufficient"])
+def test_a_hostile_reason_adds_no_markup(verdict: str, numbers: dict[str, Any], make_run) -> None:
+    numbers["gate"]["verdict"] = verdict
     numbers["gate"]["reason"] = numbers["name"] = numbers["method"] = "<script>x</script>\n\n# own | heading [a](b)"
     card = card_of(numbers, make_run)
     tokens = MARKDOWN.parse(card.split("---\n", 2)[2])

@@ -32,6 +32,7 @@ def test_reads_numbers_where_they_stand(numbers: dict[str, Any], make_run) -> No
     assert report.retention.by_shots[0] is None
     assert report.shots == 16
     assert report.retention.nll == (0.48, 0.61)
+    assert report.retention.minimum_detectable_drop is None
     assert report.gain == Estimate(0.88, Interval(0.85, 0.91))
     assert {task.name for task in report.tasks if task.group == "own-input"} == {
         "first letter of the input",

@@ -135,6 +135,12 @@ def test_page_says_what_was_found(numbers: dict[str, Any], make_run) -> None:
     assert "prefers-color-scheme: dark" in text
 
 
+def test_page_says_what_the_evaluation_could_tell(numbers: dict[str, Any], make_run) -> None:
+    numbers["retention"]["minimum_detectable_drop"] = 0.09
+    _, page = page_of(make_run(numbers))
+    assert "A drop of 9.0% or more would have been found four times out of five." in page.text
+
+
 def test_svg_takes_its_colours_from_the_page(numbers: dict[str, Any], make_run) -> None:
     text, _ = page_of(make_run(numbers))
     drawn = text[text.index("<svg") :]

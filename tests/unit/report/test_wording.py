@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from keepshot.report.record import Estimate, Interval, read_report
 from keepshot.report.wording import (
     count,
+    detectable_words,
     further_reason,
     headline,
     kept_at,
@@ -51,8 +52,7 @@ def test_what_cannot_be_measured_says_why_and_what_would_help(numbers: dict[str,
     [
         ("pass", 0.85, 0.9, 0.95, "The drop of 10% [5, 15] lies within the allowed 20%."),
         ("fail", 0.4, 0.5, 0.6, "The drop of 50% [40, 60] lies beyond the allowed 20%."),
-        ("insufficient", 0.7, 0.9, 1.1, "About 4 times as many demonstration sets"),  # half-width .2 must be under .1
-        ("insufficient", 0.7, 0.81, 0.92, "More demonstration sets will hardly decide"),
+        ("insufficient", 0.7, 0.9, 1.1, "The drop of 10% [−10, 30] is not clearly on either side of the allowed 20%."),
     ],
 )
 def test_verdict_says_what_it_means(
@@ -61,6 +61,26 @@ def test_verdict_says_what_it_means(
     numbers["retention"] |= {"value": value, "low": low, "high": high}
     numbers["gate"]["verdict"] = verdict
     assert words in verdict_words(read_report(make_run(numbers)))
+
+
+def test_where_the_evidence_does_not_decide_the_gate_says_what_would(numbers: dict[str, Any], make_run) -> None:
+    numbers["gate"] |= {"verdict": "insufficient", "reason": "drop 9.0% [2.0%, 15.0%]; about 19 sets would decide"}
+    numbers["retention"]["minimum_detectable_drop"] = 0.091
+    report = read_report(make_run(numbers))
+    assert verdict_words(report) == "Drop 9.0% [2.0%, 15.0%]; about 19 sets would decide."
+    assert further_reason(report) == ""
+    assert (
+        summary_lines(report)[2] == "Few-shot ability kept: 91% [85, 98]."
+    )  # the gate's reason says what sets can tell
+
+
+def test_what_the_evaluation_could_tell_is_said_where_it_is_known(numbers: dict[str, Any], make_run) -> None:
+    assert detectable_words(read_report(make_run(numbers, "unknown"))) == ""
+    numbers["retention"]["minimum_detectable_drop"] = 0.0907
+    report = read_report(make_run(numbers))
+    words = "A drop of 9.1% or more would have been found four times out of five."
+    assert detectable_words(report) == words
+    assert summary_lines(report)[2] == f"Few-shot ability kept: 91% [85, 98]. {words}"
 
 
 def test_a_reason_is_not_given_twice(numbers: dict[str, Any], make_run) -> None:

@@ -63,7 +63,7 @@ def test_only_the_answers_change(labels, pool):
     changed = relabelled(task, labels, 0)
     assert changed.name == f"mood [{labels}]"
     assert changed.chance == task.chance > 1 / 4
-    assert replace(changed, name="mood", examples=(), pool=(), labels=()) == replace(
+    assert replace(changed, name="mood", drawn_as="", examples=(), pool=(), labels=()) == replace(
         task, examples=(), pool=(), labels=()
     )
     pairs = list(zip(task.examples, changed.examples, strict=True))
@@ -77,6 +77,18 @@ def test_only_the_answers_change(labels, pool):
     assert all(example.output in changed.labels for example in (*changed.examples, *changed.pool))
 
 
+@pytest.mark.parametrize("labels", CHANGED)
+def test_variants_are_asked_about_the_same_inputs(labels):
+    task = mood()
+    for index in range(2):
+        one, other = (
+            demonstration_set(one, index, sets=2, shots=16, queries=20, seed=0)
+            for one in (task, relabelled(relabelled(task, "symbols", 3), labels, 0))
+        )
+        assert [e.input for e in one.demonstrations] == [e.input for e in other.demonstrations]
+        assert [e.input for e in one.queries] == [e.input for e in other.queries]
+
+
 def test_random_labels_are_the_demonstrations_only_and_as_good_as_a_guess():
     task = mood(600)
     random = relabelled(task, "random", 0)
@@ -88,13 +100,13 @@ def test_random_labels_are_the_demonstrations_only_and_as_good_as_a_guess():
 
 
 def test_random_labels_depend_on_input_task_and_seed_only():
-    task = mood(200)
+    task = mood(200, options=())
     label = {example.input: example.output for example in relabelled(task, "random", 0).pool}
     reverse = replace(task, examples=task.examples[::-1], labels=MOODS[::-1])
     assert {example.input: example.output for example in relabelled(reverse, "random", 0).pool} == label
     again = replace(task, examples=tuple(replace(e, input=e.input.upper()) for e in task.examples))
     assert [example.output for example in relabelled(again, "random", 0).pool] == list(label.values())
-    for other in (relabelled(task, "random", 1), relabelled(mood(200, "other"), "random", 0)):
+    for other in (relabelled(task, "random", 1), relabelled(replace(task, name="other"), "random", 0)):
         assert 20 < sum(label[example.input] == example.output for example in other.pool) < 80  # 50 expected
 
 
@@ -118,6 +130,13 @@ def test_symbols_are_distinct_and_no_words_of_the_task(seed):
     assert set(changed.labels) == {other for _, other in pairs}
     words = {"text", "pool", "no", "bad", "which", "mood", *MOODS, *map(str, range(60))}
     assert not words & {label.casefold() for label in changed.labels}
+
+
+def test_symbols_of_many_labels_are_distinct_too():
+    labels = tuple(f"label {i}" for i in range(150))
+    task = Task("t", tuple(Example(f"input {i}", labels[i % 150]) for i in range(300)), labels=labels)
+    symbols = relabelled(task, "symbols", 0).labels
+    assert len({symbol.casefold() for symbol in symbols}) == 150
 
 
 def test_symbols_stand_for_options_that_are_never_right_too():
@@ -169,12 +188,13 @@ def test_what_is_written_is_compared_to_the_letter_where_labels_are_symbols():
 @pytest.mark.parametrize("labels", CHANGED)
 def test_new_labels_are_keyed_by_task_and_seed_and_not_by_order(labels):
     task = mood(pool=40)
-    changed = relabelled(task, labels, 5)
-    assert changed == relabelled(task, labels, 5)
-    turned = relabelled(replace(task, examples=task.examples[::-1], labels=MOODS[::-1]), labels, 5)
-    assert (turned.examples[::-1], turned.pool) == (changed.examples, changed.pool)
+    reverse = replace(task, examples=task.examples[::-1], labels=MOODS[::-1])
+    for seed in range(8):
+        changed, turned = relabelled(task, labels, seed), relabelled(reverse, labels, seed)
+        assert changed == relabelled(task, labels, seed)
+        assert (turned.examples[::-1], turned.pool) == (changed.examples, changed.pool)
     others = [relabelled(task, labels, seed).pool for seed in range(8)]
-    others += [relabelled(replace(task, name=name), labels, 5).pool for name in "abcdefgh"]
+    others += [relabelled(replace(task, name=name), labels, 0).pool for name in "abcdefgh"]
     assert len(set(others)) > 4
 
 
@@ -183,7 +203,7 @@ def test_new_labels_are_keyed_by_task_and_seed_and_not_by_order(labels):
     [
         OPEN,
         CHOICE,
-        replace(mood(options=()), labels=("glad",)),
+        Task("one", (Example("x", "glad"), Example("y", "glad")), labels=("glad",)),
         replace(mood(), labels=MOODS[:3]),
         replace(mood(pool=20), labels=MOODS[:3], examples=mood(3).examples),
     ],

@@ -1,0 +1,148 @@
+"""What the base says on fixed rows, computed once before the first step: no second model is ever in memory.
+
+Training starts at the base, so the model at step 0 is the reference. Its predictions on a bank of rows are kept as the
+most likely tokens with the mass of all others (`Reference`), on disk beside the run under a key of everything that they
+depend on.
+"""
+
+import hashlib
+import json
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from keepshot.errors import RunError
+from keepshot.models.load import CausalLM
+from keepshot.strategies.terms import Reference, reference, token_kl
+from keepshot.train.batches import MicroBatch, micro_batches
+from keepshot.train.planner import PlannedRow
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceBank:
+    """The base's predictions on rows that are visited again and again.
+
+    Attributes:
+        places: Name of a row -> its first scored token in `reference`, and the one after its last.
+        reference: Of all scored tokens, row after row, on the CPU.
+        temperature: At which it was taken.
+    """
+
+    places: Mapping[str, tuple[int, int]]
+    reference: Reference
+    temperature: float = 1.0
+
+    def of(self, rows: Sequence[PlannedRow]) -> Reference:
+        """The predictions at the scored tokens of `rows`, in order."""
+        where = torch.cat([torch.arange(*self.places[row.name]) for row in rows])
+        kept = self.reference
+        return Reference(kept.ids[where].long(), kept.log_probs[where], kept.log_tail[where])
+
+    @property
+    def mean_tail(self) -> float:
+        """Mean mass of the tokens that are not kept: what the cached KL cannot see inside of."""
+        return float(self.reference.log_tail.double().exp().mean())
+
+
+def reference_bank(
+    model: CausalLM,
+    rows: Sequence[PlannedRow],
+    *,
+    kept: int,
+    temperature: float,
+    budget: int,
+    autocast: AbstractContextManager | None = None,
+) -> ReferenceBank:
+    """Ask the base about every scored token of `rows`.
+
+    Args:
+        model: At step 0, with adapters that change nothing yet, if any.
+        rows: Of one stream, with names that differ.
+        kept: Most likely tokens to keep.
+        temperature: Of the KL term.
+        budget: Most padded tokens in a batch.
+        autocast: As in training; None computes as the weights are.
+    """
+    found: dict[str, Reference] = {}
+    training = model.training
+    model.eval()
+    with torch.inference_mode(), autocast or nullcontext():
+        for batch in micro_batches(rows, (rows[0].stream,), budget=budget):
+            base = reference(_logits(model, batch), kept, temperature)
+            counts = batch.keep.sum(dim=1).tolist()
+            parts = zip(base.ids.split(counts), base.log_probs.split(counts), base.log_tail.split(counts), strict=True)
+            for row, (ids, log_probs, log_tail) in zip(batch.rows, parts, strict=True):
+                found[row.name] = Reference(ids.int().cpu(), log_probs.cpu(), log_tail.cpu())
+    model.train(training)
+    assert len(found) == len(rows), "rows of a bank have names of their own"
+    ends = torch.tensor([len(part.log_tail) for part in found.values()]).cumsum(0).tolist()
+    places = dict(zip(found, zip([0, *ends[:-1]], ends, strict=True), strict=True))
+    merged = Reference(*(torch.cat([getattr(part, name) for part in found.values()]) for name in _FIELDS))
+    return ReferenceBank(places, merged, temperature)
+
+
+def mean_kl(model: CausalLM, rows: Sequence[PlannedRow], bank: ReferenceBank, budget: int) -> float:
+    """Mean over rows of the forward KL from the base per scored token, in nats."""
+    values: list[float] = []
+    training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for batch in micro_batches(rows, (rows[0].stream,), budget=budget):
+            logits = _logits(model, batch)
+            kl = token_kl(logits, bank.of(batch.rows).to(logits.device), bank.temperature)
+            values += [float(part.mean()) for part in kl.split(batch.keep.sum(dim=1).tolist())]
+    model.train(training)
+    return sum(values) / len(values)
+
+
+def bank_key(weights: Iterable[str], rows: Sequence[PlannedRow], kept: int, temperature: float, dtype: str) -> str:
+    """A digest of all that a bank depends on: weights, token ids, scored positions, kept tokens, T and dtype."""
+    digest = hashlib.blake2b(repr((kept, temperature, dtype)).encode(), digest_size=16)
+    for weight in weights:
+        digest.update(weight.encode())
+    for row in rows:
+        digest.update(repr((row.name, row.scored)).encode())
+        digest.update(array("q", row.row.ids).tobytes())
+    return digest.hexdigest()
+
+
+def save_bank(bank: ReferenceBank, path: Path, key: str) -> None:
+    """Write a bank as safetensors; `path` is complete or absent."""
+    aside = path.with_name(f".{path.name}.part")
+    tensors = {name: getattr(bank.reference, name).contiguous() for name in _FIELDS}
+    save_file(tensors, aside, {"key": key, "places": json.dumps(bank.places), "temperature": repr(bank.temperature)})
+    aside.replace(path)
+
+
+def load_bank(path: Path, key: str) -> ReferenceBank | None:
+    """Read what `save_bank` wrote; None where there is no file, or one with another key.
+
+    Raises:
+        RunError: The file is something else.
+    """
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            told = file.metadata() or {}
+            if told.get("key") != key:
+                return None
+            parts = [file.get_tensor(name) for name in _FIELDS]
+    except SafetensorError as error:
+        raise RunError(f"{path} is no cached reference: {error}; delete it, and it is computed anew") from None
+    places = {name: (start, end) for name, (start, end) in json.loads(told["places"]).items()}
+    return ReferenceBank(places, Reference(*parts), float(told["temperature"]))
+
+
+_FIELDS = ("ids", "log_probs", "log_tail")
+
+
+def _logits(model: CausalLM, batch: MicroBatch) -> torch.Tensor:
+    moved = batch.to(model.device)
+    return model(input_ids=moved.input_ids, use_cache=False, logits_to_keep=moved.keep).logits

@@ -115,7 +115,7 @@ def _show(found: list[Any]) -> None:
         )
     if base.plan.until is not None:
         reached = runs.half_width(base)
-        more = "" if reached <= base.plan.until else "; more would need a larger --max-sets, or more examples"
+        more = "" if reached <= base.plan.until + 1e-9 else "; more would need a larger --max-sets, or more examples"
         show.say(f"{base.sets} sets asked: half the interval is {reached:.3f} (asked for {base.plan.until:g}){more}")
     for tuned in others:
         result = runs.against_json(base, tuned)

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 # Where torchrun and the MPI launchers that accelerate knows say which process this is.
 _RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
@@ -31,7 +32,7 @@ def say(line: str) -> None:
 def evaluation_progress() -> Iterator[Any]:
     """A callback for evaluations that draws a bar per evaluation (only on a terminal)."""
     errors = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=errors, disable=not errors.is_terminal) as bars:
         bar = bars.add_task("evaluating", total=None, visible=False)
 
@@ -43,14 +44,15 @@ def evaluation_progress() -> Iterator[Any]:
 
 def curve_table(evaluation: Mapping[str, Any]) -> Table:
     """Accuracy per task and shot count, then the mean with its interval, from an `eval.json` mapping."""
-    table = Table(title=f"{evaluation['model']}: accuracy by number of shots", title_justify="left")
+    # As texts: a name may hold square brackets, which rich takes for markup.
+    table = Table(title=Text(f"{evaluation['model']}: accuracy by number of shots"), title_justify="left")
     table.add_column("task", no_wrap=True)
     table.add_column("chance", justify="right")
     for shots in evaluation["shots"]:
         table.add_column(str(shots), justify="right", no_wrap=True)
     for name, task in evaluation["tasks"].items():
         points = [task["shots"][str(n)] for n in evaluation["shots"]]
-        table.add_row(name, f"{task['chance']:.2f}", *[_cell(point, "accuracy") for point in points])
+        table.add_row(Text(name), f"{task['chance']:.2f}", *[_cell(point, "accuracy") for point in points])
     table.add_section()
     means = [evaluation["mean"][str(n)] for n in evaluation["shots"]]
     table.add_row("mean", "", *[_cell(point, "accuracy", 3) for point in means])

@@ -5,40 +5,34 @@ demonstrations show. These tasks ask for something else about the same inputs. T
 used by an anchor in training, so that a good score is kept ability and not practice.
 """
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
 
 from keepshot import keys
 from keepshot.errors import DataError
+from keepshot.tasks.anchor_functions import ANCHOR_TRANSFORMATIONS
 from keepshot.tasks.example import Example, Task
 from keepshot.tasks.read import finite_labels
+from keepshot.tasks.text_functions import (
+    InputKind,
+    TextFunction,
+    Value,
+    guessable,
+    if_characters,
+    if_numbers,
+    if_words,
+    input_kind,
+    on_characters,
+    on_numbers,
+    on_words,
+    same,
+)
 from keepshot.tasks.universe import VOWELS, word
-
-Value = TypeVar("Value", str, bool)
 
 FEWEST_INPUTS = 40  # one demonstration set of 16 and two dozen queries
 _MOST_INPUTS = 400
 _TRANSFORMATIONS = 4
 _PREDICATES = 2
-_MAJORITY = 0.85  # a commoner answer could be guessed, and a function that agrees more often is the same function
-_RESERVED_AGREEMENT = 0.6  # the larger of two numbers is the first, which anchors ask for, half of the time
-
-
-@dataclass(frozen=True, slots=True)
-class _Function(Generic[Value]):
-    name: str
-    apply: Callable[[str], Value]
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What can be asked about inputs of one kind: candidates in the order of preference."""
-
-    transformations: tuple[_Function[str], ...]
-    predicates: tuple[_Function[bool], ...]
 
 
 def own_input_tasks(examples: Sequence[Example], seed: int) -> tuple[Task, ...]:
@@ -66,10 +60,11 @@ def own_input_tasks(examples: Sequence[Example], seed: int) -> tuple[Task, ...]:
         ['own/drop-first', 'own/second', 'own/swap-ends', 'own/vowels']
     """
     inputs = _distinct_inputs(examples, seed)
-    kind = _kind(inputs)
+    kind = input_kind(inputs)
     answers = {answer.casefold() for example in examples for answer in (*example.answers, *example.options)}
-    transformations = _informative(kind.transformations, inputs, _TRANSFORMATIONS, _RESERVED)
-    predicates = _informative(kind.predicates, inputs, _PREDICATES, ())
+    reserved = ANCHOR_TRANSFORMATIONS[kind]
+    transformations = _informative(OWN_TRANSFORMATIONS[kind], inputs, _TRANSFORMATIONS, reserved)
+    predicates = _informative(OWN_PREDICATES[kind], inputs, _PREDICATES, ())
     return (
         *(_transformation_task(function, inputs) for function in transformations),
         *(_predicate_task(function, inputs, _label_words(answers, seed, function.name)) for function in predicates),
@@ -87,23 +82,18 @@ def _distinct_inputs(examples: Sequence[Example], seed: int) -> tuple[str, ...]:
     return tuple(inputs[place] for place in order[:_MOST_INPUTS])
 
 
-def _kind(inputs: Sequence[str]) -> _Kind:
-    several = sum(len(text.split()) > 1 for text in inputs) * 2 > len(inputs)
-    if all(re.fullmatch(r"\s*[0-9]+(\s+[0-9]+)*\s*", text) for text in inputs):
-        return _NUMBERS if several else _DIGITS
-    return _WORDS if several else _CHARACTERS
-
-
 def _informative(
-    candidates: Iterable[_Function[Value]], inputs: Sequence[str], count: int, reserved: Iterable[_Function[Value]]
-) -> list[_Function[Value]]:
+    candidates: Iterable[TextFunction[Value]],
+    inputs: Sequence[str],
+    count: int,
+    reserved: Iterable[TextFunction[Value]],
+) -> list[TextFunction[Value]]:
     """The first `count` candidates that tell the inputs apart, each in a way of its own."""
     taken = [[function.apply(text) for text in inputs] for function in reserved]
-    chosen: list[_Function[Value]] = []
+    chosen: list[TextFunction[Value]] = []
     for candidate in candidates:
         values = [candidate.apply(text) for text in inputs]
-        common = Counter(values).most_common(1)[0][1] / len(values)
-        if common > _MAJORITY or any(_same(values, others) for others in taken):
+        if guessable(values) or any(same(values, others) for others in taken):
             continue
         chosen.append(candidate)
         taken.append(values)
@@ -112,21 +102,13 @@ def _informative(
     return chosen
 
 
-def _same(values: Sequence[Value], others: Sequence[Value]) -> bool:
-    """Whether two functions are one for these inputs; a predicate and its opposite are."""
-    agreement = sum(value == other for value, other in zip(values, others, strict=True)) / len(values)
-    if isinstance(values[0], bool):
-        return max(agreement, 1 - agreement) > _MAJORITY
-    return agreement > _RESERVED_AGREEMENT
-
-
-def _transformation_task(function: _Function[str], inputs: Sequence[str]) -> Task:
+def _transformation_task(function: TextFunction[str], inputs: Sequence[str]) -> Task:
     examples = tuple(Example(text, function.apply(text)) for text in inputs)
     labels = finite_labels(Counter(example.output for example in examples))
     return Task(f"own/{function.name}", examples, labels=labels, group="own-input")
 
 
-def _predicate_task(function: _Function[bool], inputs: Sequence[str], labels: tuple[str, str]) -> Task:
+def _predicate_task(function: TextFunction[bool], inputs: Sequence[str], labels: tuple[str, str]) -> Task:
     yes, no = labels
     examples = tuple(Example(text, yes if function.apply(text) else no) for text in inputs)
     return Task(f"own/{function.name}", examples, labels=labels, group="own-input")
@@ -143,31 +125,6 @@ def _label_words(answers: set[str], seed: int, name: str) -> tuple[str, str]:
     return words[0], words[1]
 
 
-def _on_characters(name: str, apply: Callable[[str], str]) -> _Function[str]:
-    """Where nothing would be left, the answer is the input."""
-    return _Function(name, lambda text: apply(text.strip()).strip() or text.strip())
-
-
-def _on_words(name: str, apply: Callable[[list[str]], str]) -> _Function[str]:
-    return _Function(name, lambda text: apply(text.split()))
-
-
-def _on_numbers(name: str, apply: Callable[[list[int]], int]) -> _Function[str]:
-    return _Function(name, lambda text: str(apply([int(part) for part in text.split()])))
-
-
-def _if_characters(name: str, holds: Callable[[str], bool]) -> _Function[bool]:
-    return _Function(name, lambda text: holds(text.strip().casefold()))
-
-
-def _if_words(name: str, holds: Callable[[list[str]], bool]) -> _Function[bool]:
-    return _Function(name, lambda text: holds(text.casefold().split()))
-
-
-def _if_numbers(name: str, holds: Callable[[list[int]], bool]) -> _Function[bool]:
-    return _Function(name, lambda text: holds([int(part) for part in text.split()]))
-
-
 def _swap_ends(text: str) -> str:
     return text[-1] + text[1:-1] + text[0] if len(text) > 1 else text
 
@@ -180,104 +137,87 @@ def _initials(words: list[str]) -> str:
     return "".join(word[0] for word in words[:3])
 
 
-# What self-anchors, the training episodes made of the same inputs, ask for.
-_RESERVED = (
-    _on_characters("first-character", lambda text: text[0]),
-    _on_characters("last-character", lambda text: text[-1]),
-    _on_characters("first-two-characters", lambda text: text[:2]),
-    _on_characters("reverse", lambda text: text[::-1]),
-    _on_characters("upper", str.upper),
-    _on_characters("length", lambda text: str(len(text))),
-    _on_characters("repeated-end", lambda text: text + text[-1]),
-    _on_words("first-word", lambda words: words[0]),
-    _on_words("last-word", lambda words: words[-1]),
-)
+# In the order of preference. Anchors' transformations come first: what says the same as one of them makes way.
+OWN_TRANSFORMATIONS: Mapping[InputKind, tuple[TextFunction[str], ...]] = {
+    "characters": (
+        on_characters("drop-first", lambda text: text[1:]),
+        on_characters("second", lambda text: text[1:2]),
+        on_characters("swap-ends", _swap_ends),
+        on_characters("vowels", _vowels),
+        on_characters("drop-last", lambda text: text[:-1]),
+        on_characters("rotate", lambda text: text[1:] + text[0]),
+        on_characters("double-first", lambda text: text[0] + text),
+        on_characters("middle", lambda text: text[len(text) // 2]),
+    ),
+    "words": (
+        on_words("second-word", lambda words: words[min(1, len(words) - 1)]),
+        on_words("last-then-first-word", lambda words: f"{words[-1]} {words[0]}"),
+        on_words("longest-word", lambda words: max(words, key=len)),
+        on_words("second-last-word", lambda words: words[max(len(words) - 2, 0)]),
+        on_words("third-word", lambda words: words[min(2, len(words) - 1)]),
+        on_words("initials", _initials),
+        on_words("shortest-word", lambda words: min(words, key=len)),
+        on_words("cut-first-word", lambda words: words[0][1:] or words[0]),
+        on_words("cut-last-word", lambda words: words[-1][1:] or words[-1]),
+    ),
+    "digits": (
+        on_characters("drop-first", lambda text: text[1:]),
+        on_characters("second", lambda text: text[1:2]),
+        on_characters("swap-ends", _swap_ends),
+        on_characters("largest-digit", max),
+        on_characters("drop-last", lambda text: text[:-1]),
+        on_characters("digits-in-order", lambda text: "".join(sorted(text))),
+        on_characters("rotate", lambda text: text[1:] + text[0]),
+        on_numbers("plus-3", lambda numbers: numbers[0] + 3),
+        on_numbers("doubled", lambda numbers: numbers[0] * 2),
+        on_numbers("plus-10", lambda numbers: numbers[0] + 10),
+        on_numbers("tripled", lambda numbers: numbers[0] * 3),
+    ),
+    "numbers": (
+        on_numbers("largest", max),
+        on_numbers("smallest", min),
+        on_numbers("difference-of-ends", lambda numbers: abs(numbers[0] - numbers[-1])),
+        on_numbers("sum-of-ends", lambda numbers: numbers[0] + numbers[-1]),
+        on_words("last-then-first", lambda words: f"{words[-1]} {words[0]}"),
+        on_words("second", lambda words: words[min(1, len(words) - 1)]),
+        on_words("second-last", lambda words: words[max(len(words) - 2, 0)]),
+    ),
+}
 
-_CHARACTERS = _Kind(
-    transformations=(
-        _on_characters("drop-first", lambda text: text[1:]),
-        _on_characters("second", lambda text: text[1:2]),
-        _on_characters("swap-ends", _swap_ends),
-        _on_characters("vowels", _vowels),
-        _on_characters("drop-last", lambda text: text[:-1]),
-        _on_characters("rotate", lambda text: text[1:] + text[0]),
-        _on_characters("double-first", lambda text: text[0] + text),
-        _on_characters("middle", lambda text: text[len(text) // 2]),
+# In the order of preference. Anchors' predicates make way for these.
+OWN_PREDICATES: Mapping[InputKind, tuple[TextFunction[bool], ...]] = {
+    "characters": (
+        if_characters("starts-with-vowel", lambda text: text[0] in VOWELS),
+        if_characters("first-before-last", lambda text: text[0] < text[-1]),
+        if_characters("ends-with-vowel", lambda text: text[-1] in VOWELS),
+        if_characters("second-is-vowel", lambda text: text[1:2] in tuple(VOWELS)),
+        if_characters("first-before-second", lambda text: text[:1] < text[1:2]),
+        if_characters("middle-before-last", lambda text: text[len(text) // 2] < text[-1]),
+        if_characters("second-before-last", lambda text: text[1:2] < text[-1]),
     ),
-    predicates=(
-        _if_characters("starts-with-vowel", lambda text: text[0] in VOWELS),
-        _if_characters("first-before-last", lambda text: text[0] < text[-1]),
-        _if_characters("ends-with-vowel", lambda text: text[-1] in VOWELS),
-        _if_characters("second-is-vowel", lambda text: text[1:2] in tuple(VOWELS)),
-        _if_characters("first-before-second", lambda text: text[:1] < text[1:2]),
-        _if_characters("middle-before-last", lambda text: text[len(text) // 2] < text[-1]),
-        _if_characters("second-before-last", lambda text: text[1:2] < text[-1]),
+    "words": (
+        if_words("first-word-shorter-than-last", lambda words: len(words[0]) < len(words[-1])),
+        if_words("starts-with-vowel", lambda words: words[0][0] in VOWELS),
+        if_words("first-word-before-last", lambda words: words[0] < words[-1]),
+        if_words("last-word-starts-with-vowel", lambda words: words[-1][0] in VOWELS),
+        if_words("second-word-shorter-than-first", lambda words: len(words[min(1, len(words) - 1)]) < len(words[0])),
+        if_words("second-word-starts-with-vowel", lambda words: words[min(1, len(words) - 1)][0] in VOWELS),
+        if_words("some-word-twice", lambda words: len(set(words)) < len(words)),
     ),
-)
-
-_WORDS = _Kind(
-    transformations=(
-        _on_words("second-word", lambda words: words[min(1, len(words) - 1)]),
-        _on_words("last-then-first-word", lambda words: f"{words[-1]} {words[0]}"),
-        _on_words("longest-word", lambda words: max(words, key=len)),
-        _on_words("second-last-word", lambda words: words[max(len(words) - 2, 0)]),
-        _on_words("third-word", lambda words: words[min(2, len(words) - 1)]),
-        _on_words("initials", _initials),
-        _on_words("shortest-word", lambda words: min(words, key=len)),
-        _on_words("cut-first-word", lambda words: words[0][1:] or words[0]),
-        _on_words("cut-last-word", lambda words: words[-1][1:] or words[-1]),
+    "digits": (
+        if_characters("first-digit-below-last", lambda text: text[0] < text[-1]),
+        if_characters("second-digit-even", lambda text: text[1:2] in tuple("02468")),
+        if_characters("first-digit-even", lambda text: text[0] in "02468"),
+        if_characters("first-digit-below-second", lambda text: text[:1] < text[1:2]),
+        if_characters("last-digit-even", lambda text: text[-1] in "02468"),
+        if_characters("same-ends", lambda text: text[0] == text[-1]),
     ),
-    predicates=(
-        _if_words("first-word-shorter-than-last", lambda words: len(words[0]) < len(words[-1])),
-        _if_words("starts-with-vowel", lambda words: words[0][0] in VOWELS),
-        _if_words("first-word-before-last", lambda words: words[0] < words[-1]),
-        _if_words("last-word-starts-with-vowel", lambda words: words[-1][0] in VOWELS),
-        _if_words("second-word-shorter-than-first", lambda words: len(words[min(1, len(words) - 1)]) < len(words[0])),
-        _if_words("second-word-starts-with-vowel", lambda words: words[min(1, len(words) - 1)][0] in VOWELS),
-        _if_words("some-word-twice", lambda words: len(set(words)) < len(words)),
+    "numbers": (
+        if_numbers("first-below-last", lambda numbers: numbers[0] < numbers[-1]),
+        if_numbers("first-even", lambda numbers: numbers[0] % 2 == 0),
+        if_numbers("last-even", lambda numbers: numbers[-1] % 2 == 0),
+        if_numbers("second-below-first", lambda numbers: numbers[min(1, len(numbers) - 1)] < numbers[0]),
+        if_numbers("largest-first", lambda numbers: numbers[0] == max(numbers)),
+        if_numbers("some-number-twice", lambda numbers: len(set(numbers)) < len(numbers)),
     ),
-)
-
-_DIGITS = _Kind(
-    transformations=(
-        _on_characters("drop-first", lambda text: text[1:]),
-        _on_characters("second", lambda text: text[1:2]),
-        _on_characters("swap-ends", _swap_ends),
-        _on_characters("largest-digit", max),
-        _on_characters("drop-last", lambda text: text[:-1]),
-        _on_characters("digits-in-order", lambda text: "".join(sorted(text))),
-        _on_characters("rotate", lambda text: text[1:] + text[0]),
-        _on_numbers("plus-3", lambda numbers: numbers[0] + 3),
-        _on_numbers("doubled", lambda numbers: numbers[0] * 2),
-        _on_numbers("plus-10", lambda numbers: numbers[0] + 10),
-        _on_numbers("tripled", lambda numbers: numbers[0] * 3),
-    ),
-    predicates=(
-        _if_characters("first-digit-below-last", lambda text: text[0] < text[-1]),
-        _if_characters("second-digit-even", lambda text: text[1:2] in tuple("02468")),
-        _if_characters("first-digit-even", lambda text: text[0] in "02468"),
-        _if_characters("first-digit-below-second", lambda text: text[:1] < text[1:2]),
-        _if_characters("last-digit-even", lambda text: text[-1] in "02468"),
-        _if_characters("same-ends", lambda text: text[0] == text[-1]),
-    ),
-)
-
-_NUMBERS = _Kind(
-    transformations=(
-        _on_numbers("largest", max),
-        _on_numbers("smallest", min),
-        _on_numbers("difference-of-ends", lambda numbers: abs(numbers[0] - numbers[-1])),
-        _on_numbers("sum-of-ends", lambda numbers: numbers[0] + numbers[-1]),
-        _on_words("last-then-first", lambda words: f"{words[-1]} {words[0]}"),
-        _on_words("second", lambda words: words[min(1, len(words) - 1)]),
-        _on_words("second-last", lambda words: words[max(len(words) - 2, 0)]),
-    ),
-    predicates=(
-        _if_numbers("first-below-last", lambda numbers: numbers[0] < numbers[-1]),
-        _if_numbers("first-even", lambda numbers: numbers[0] % 2 == 0),
-        _if_numbers("last-even", lambda numbers: numbers[-1] % 2 == 0),
-        _if_numbers("second-below-first", lambda numbers: numbers[min(1, len(numbers) - 1)] < numbers[0]),
-        _if_numbers("largest-first", lambda numbers: numbers[0] == max(numbers)),
-        _if_numbers("some-number-twice", lambda numbers: len(set(numbers)) < len(numbers)),
-    ),
-)
+}

@@ -244,7 +244,7 @@ def read_suite(path: str | Path, *, format: str = "auto", on_bad_row: OnBadRow =
     return SuiteFiles(Suite(task_name(path), tuple(tasks)), tuple(skipped))
 
 
-def _sources(folder: Path, on_bad_row: OnBadRow, skipped: list[BadRow]) -> dict[str, "_TaskFiles | TaskFile"]:
+def _sources(folder: Path, on_bad_row: OnBadRow, skipped: list[BadRow]) -> dict[str, _TaskFiles | TaskFile]:
     """Where the tasks of a folder stand, by name."""
     described: dict[str, TaskFile] = {}
     taken: set[Path] = set()

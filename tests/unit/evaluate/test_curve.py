@@ -285,10 +285,20 @@ def test_no_question_is_asked_twice_in_the_second_stage_either():
 
 
 def test_a_shot_count_that_does_not_fit_decides_nothing():
-    evaluation = staged(0.02, context_length=20)  # zero-shot prompts alone, at which all sets are alike
+    assert staged(0.1).sets > 4
+    evaluation = staged(0.1, context_length=20)  # zero-shot prompts alone, at which all sets are alike
     assert {n for _, n in evaluation.cells} == {0}
     assert evaluation.sets == 4
-    assert staged(0.02, context_length=2).items == []
+    assert staged(0.1, context_length=2).items == []
+
+
+@pytest.mark.parametrize(("until", "sets"), [(0.1, 4), (0.06, 5), (0.04, 8), (0.01, 12)])
+def test_sets_that_are_all_alike_are_not_the_end_while_few_questions_were_asked(until, sets):
+    evaluation = evaluate_tasks(rigged(lambda text, shots: "no"), TWICE, replace(STAGED, until=until))
+    assert evaluation.sets == sets
+    if sets < 12:  # the interval is as narrow as was asked for, and would not be with a set less
+        assert curve_points(evaluation, ["a", "b"])["2"]["high"] <= until
+        assert sets == 4 or 3 / (2 * 5 * (sets - 1)) > until
 
 
 def test_intervals_are_those_of_the_first_sets_spread_around_the_mean_of_all():

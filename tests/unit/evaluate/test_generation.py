@@ -257,8 +257,8 @@ def test_nothing_is_asked(llama, tokenizer):
 def test_teacher_forcing_equals_greedy_decoding(tokenizer):
     mini = load_model("mini", device="cpu")
     exact = []
-    for task in [task for task in builtin_suite().tasks if task.scoring == "exact_match"][:5]:
-        drawn = demonstration_set(task, 0, sets=4, shots=6, queries=6, seed=0)
+    for task in [task for task in builtin_suite().tasks if task.scoring == "exact_match"][1:6]:
+        drawn = demonstration_set(task, 0, sets=4, shots=1, queries=6, seed=0)
         prompts = [PLAIN.render([*drawn.demonstrations, query]) for query in drawn.queries]
         rows = encode(prompts, tokenizer)
         answers = [query.output for query in drawn.queries]

@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -453,7 +454,7 @@ def test_whole_rows_that_do_not_fit_the_memory_are_halved_and_none_is_computed_a
         assert any(ids[: row.answers[-1][1] - 1] == row.ids[: row.answers[-1][1] - 1] for ids in computed)
     sizes = [ids.numel() for ids in refused]
     assert sizes
-    assert all(b <= max(a // 2, 100) for a, b in zip(sizes, sizes[1:], strict=False))
+    assert all(b <= max(a // 2, 100) for a, b in pairwise(sizes))
 
 
 def test_a_batch_of_short_rows_is_halved_even_where_a_row_is_longer_than_any_batch(llama, monkeypatch):
@@ -484,7 +485,9 @@ def test_a_pass_that_fails_half_way_leaves_no_trace_in_the_context():
     # After the first layer has put its keys and values into the cache.
     handle = model.model.layers[1].register_forward_pre_hook(before, with_kwargs=True)
     try:
-        levels = [[row for row in rows if len(row.ids) - n < 18] for rows, n in zip(levels, (0, 9, 30, 70), strict=True)]
+        levels = [
+            [row for row in rows if len(row.ids) - n < 18] for rows, n in zip(levels, (0, 9, 30, 70), strict=True)
+        ]
         found = list(one.score(levels))
     finally:
         handle.remove()

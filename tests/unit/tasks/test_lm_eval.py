@@ -10,8 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from keepshot.episodes import demonstration_set
 from keepshot.errors import DataError
+from keepshot.evaluate.asking import ask
+from keepshot.models.load import load_model, load_tokenizer
 from keepshot.prompts import VerbatimTemplate
+from keepshot.runs.evaluation import as_subject
 from keepshot.tasks.example import Example, Wording
 from keepshot.tasks.lm_eval import documents, lm_eval_task, load_task_file
 from keepshot.tasks.lm_eval.source import Source
@@ -294,7 +298,9 @@ WRITTEN = "doc_to_text: question\ndoc_to_target: answer\n"
         (CHOICE.replace("{{question}}", "{{questoin}}"), "doc_to_text: 'questoin' is undefined"),
         (CHOICE.replace("{{question}}", "{{''.__class__.__mro__}}"), "access to attribute '__class__'"),
         (CHOICE.replace("label", "answers"), "doc_to_target gives ['0', '0.0'], which is not one of the 3 choices"),
+        (CHOICE.replace("label", '"{{answers}}"'), "doc_to_target gives ['0', '0.0'], which is not one of the 3 choices"),
         (CHOICE.replace("label", "question"), "doc_to_target gives 'What is 0 + 0?', which is not one"),
+        (CHOICE.replace("label", "-1"), "doc_to_target gives -1, which is not one"),
         (CHOICE.replace("label", "3"), "doc_to_target gives 3, which is not one"),
         (CHOICE.replace("options", "answer"), "doc_to_choice gives '0', not a list of texts"),
         (CHOICE.replace("options", "[true, false]"), "doc_to_choice gives [True, False], not a list of texts"),
@@ -364,7 +370,7 @@ def test_bad_documents_are_an_error_or_listed(tmp_path):
 
 def test_a_folder_holds_task_files_beside_data_files(tmp_path):
     write_task(tmp_path, CHOICE, name="sums.yaml")
-    (tmp_path / "template.yaml").write_text("output_type: multiple_choice\n", encoding="utf-8")
+    (tmp_path / "template.yaml").write_text("learning_rate: 1e-4\n", encoding="utf-8")
     lines = "".join(json.dumps({"input": str(n), "output": "x"}) + "\n" for n in range(20))
     (tmp_path / "other.jsonl").write_text(lines, encoding="utf-8")
     files = read_suite(tmp_path)
@@ -429,22 +435,32 @@ def test_a_plain_word_means_what_it_means_to_the_harness_or_is_refused(tmp_path_
     import yaml
 
     path = tmp_path_factory.getbasetemp() / "word.yaml"
-    path.write_text(f"key: {word}\n", encoding="utf-8")
+    path.write_text(f"description: {word}\n", encoding="utf-8")
     try:
-        ours = load_task_file(path).config["key"]
+        file = load_task_file(path)
+        file.check_keys()
     except DataError:
         return
-    theirs = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)["key"]
+    ours = file.config["description"]
+    theirs = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)["description"]
     assert repr(ours) == repr(theirs)
 
 
 def test_words_that_mean_two_things_are_refused_unless_quoted(tmp_path):
     path = tmp_path / "task.yaml"
     path.write_text("task: t\ndoc_to_choice: [no, yes]\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r'task\.yaml:2: no means one thing in YAML 1\.1 .*; write "no" in quotes'):
-        load_task_file(path)
-    path.write_text("task: t\ndoc_to_choice: ['no', \"yes\"]\nmetadata: {on-line: 1.5}\n", encoding="utf-8")
-    assert load_task_file(path).config["doc_to_choice"] == ["no", "yes"]
+    with pytest.raises(DataError, match=r'task\.yaml: doc_to_choice has the word no, .*; write "no" in quotes'):
+        load_task_file(path).check_keys()
+    path.write_text("task: t\nfewshot_config: {on: 1}\n", encoding="utf-8")
+    with pytest.raises(DataError, match="fewshot_config has the word on"):
+        load_task_file(path).check_keys()
+    path.write_text("task: 012\n", encoding="utf-8")
+    with pytest.raises(DataError, match="task has the word 012"):
+        _ = load_task_file(path).name
+    path.write_text("task: t\ndoc_to_choice: ['no', \"yes\"]\nmetadata: {on: 06:00}\n", encoding="utf-8")
+    file = load_task_file(path)
+    file.check_keys()
+    assert file.config["doc_to_choice"] == ["no", "yes"]
 
 
 def lines_of(*rows):
@@ -541,3 +557,68 @@ def test_hub_data_sets(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)
     with pytest.raises(DataError, match=r"org/name is a hub data set, .* pip install 'keepshot\[hub\]'"):
         read_suite(tmp_path / "task.yaml")
+
+
+def test_the_documented_task_is_read(tmp_path):
+    page = DOCS.read_text(encoding="utf-8")
+    [(yaml, rows, prompt)] = re.findall(
+        r"```yaml\n(.*?)```.*?```jsonl\n(.*?)```.*?```text\n(.*?)\n```", page, re.DOTALL
+    )
+    (tmp_path / "colours.yaml").write_text(yaml, encoding="utf-8")
+    (tmp_path / "colours.jsonl").write_text(rows * 10, encoding="utf-8")
+    (task,) = read_suite(tmp_path).suite.tasks
+    assert (task.name, task.labels) == ("colours", ("cold", "warm"))
+    assert VerbatimTemplate(task.wording).render(task.examples[:2]).text == prompt
+
+
+INPUTS = ["lemon", "tulip", "horse", "cabin", "radio", "piano", "ocean", "tiger", "maple", "night", "sugar", "stone"]
+INPUTS += ["bread", "chair", "cloud", "river", "smoke", "grape"]
+
+SCORED = {
+    "acc": 'doc_to_text: "{{word}} ->"\ndoc_to_choice: [vowel, consonant]\ndoc_to_target: second',
+    "acc_bytes": 'doc_to_text: "In: {{word}}\\nOut: "\ntarget_delimiter: ""\ndoc_to_choice: made\ndoc_to_target: 0',
+    "acc_norm": 'doc_to_text: "{{word}}"\ntarget_delimiter: "\\n"\ndoc_to_choice: made\ndoc_to_target: 0',
+    "acc_mutual_info": 'doc_to_text: "In: {{word}}\\nOut:"\ndoc_to_choice: made\ndoc_to_target: 0',
+    "exact_match": 'doc_to_text: "Q: {{word}}\\nA:"\ndoc_to_target: "{{word | upper}}"\nfewshot_delimiter: "\\n"',
+}
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return load_model("mini"), load_tokenizer("mini")
+
+
+@pytest.mark.parametrize("metric", SCORED)
+def test_scores_are_those_of_the_harness(tmp_path, mini, metric):
+    huggingface = pytest.importorskip("lm_eval.models.huggingface")
+    from lm_eval.api.instance import Instance
+
+    model, tokenizer = mini
+    rows = [
+        {"word": word, "second": int(word[1] not in "aeiou"), "made": [word.upper(), word[::-1], word + "s", "x"]}
+        for word in INPUTS
+    ]
+    kind = "generate_until" if metric == "exact_match" else "multiple_choice"
+    path = write_task(
+        tmp_path, f"{SCORED[metric]}\noutput_type: {kind}\nmetric_list: [{{metric: {metric}}}]", rows=rows
+    )
+    task, _ = lm_eval_task(load_task_file(path))
+    harness = harness_task(path, tmp_path / "cache")
+    theirs = huggingface.HFLM(
+        pretrained=model, tokenizer=tokenizer, dtype="float32", add_bos_token=True, batch_size=4, device="cpu"
+    )
+    drawn = demonstration_set(task, 0, sets=1, shots=3, queries=9, seed=0)
+    shown = [list(harness.fewshot_docs())[task.pool.index(example)] for example in drawn.demonstrations]
+    for item in ask(as_subject(model, tokenizer, "plain", "mini"), task, drawn, (3,))[3]:
+        document = harness.eval_docs[task.examples.index(drawn.queries[item.query])]
+        requests = [
+            Instance(request_type=kind, doc=document, arguments=arguments, idx=index, metadata=("", 0, 1))
+            for index, arguments in enumerate(harness_requests(harness, shown, document))
+        ]
+        if kind == "generate_until":
+            (written,) = theirs.generate_until(requests, disable_tqdm=True)
+            assert written.strip() == item.predicted
+            results = [written.strip()]
+        else:
+            results = theirs.loglikelihood(requests, disable_tqdm=True)
+        assert harness.process_results(document, results)[metric] == item.score

@@ -6,7 +6,7 @@ JSON lines 2024-05-01 00:00:00. So files are read through Arrow, with the types 
 
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -110,7 +110,7 @@ def _text_table(file: Path) -> pa.Table:
     return pa.table({"text": pa.array([line.rstrip("\n") for line in lines], pa.string())})
 
 
-def _from_hub(source: Source, split: str) -> Sequence[Document]:
+def _from_hub(source: Source, split: str) -> list[Document]:
     try:
         from datasets import load_dataset
     except ImportError:

@@ -109,6 +109,13 @@ def read_form(file: TaskFile, columns: Sequence[str], *, has_options: bool) -> F
 
     Raises:
         DataError: A key is missing or is no such thing.
+
+    Example:
+        >>> from pathlib import Path
+        >>> file = TaskFile(Path("sums.yaml"), {"doc_to_text": "{{a}} + {{a}} =", "doc_to_target": "sum"})
+        >>> found = read_form(file, ("a", "sum"), has_options=False).example({"a": 2, "sum": "4"})
+        >>> found.input, found.output
+        ('2 + 2 =', '4')
     """
     if file.config.get("doc_to_choice") is None:
         if has_options:
@@ -180,11 +187,12 @@ def _literal_list(text: int | str) -> object:
 
 
 def _answers(target: object) -> list[str]:
-    texts = target if isinstance(target, list) else [target]
-    for text in texts or [None]:
+    texts = []
+    for text in (target or [None]) if isinstance(target, list) else [target]:
         if not isinstance(text, str) or not text.strip():
             hint = '; write "{{column}}" to have it as text' if isinstance(text, int | float) else ""
             raise DataError(f"doc_to_target gives {_what(text)}, not the answer's text{hint}")
+        texts.append(text)
     return texts
 
 

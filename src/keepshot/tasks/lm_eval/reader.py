@@ -50,7 +50,7 @@ def lm_eval_task(file: TaskFile) -> tuple[Task, tuple[BadRow, ...]]:
     _check_filters(file)
     name = file.name
     output_type = file.config.get("output_type", "generate_until")
-    if output_type not in _METRICS:
+    if not isinstance(output_type, str) or output_type not in _METRICS:
         raise file.refusal("output_type", f"is {output_type}; only multiple_choice and generate_until are read")
     asked_split = file.config.get("test_split") or file.config.get("validation_split")
     if not isinstance(asked_split, str):
@@ -195,9 +195,8 @@ def _check_filters(file: TaskFile) -> None:
 def _metric(file: TaskFile, output_type: str) -> tuple[str, Mapping[str, object]]:
     """The first metric of the file that keepshot has, by the harness's name, with its entry."""
     known = _METRICS[output_type]
-    listed = (
-        file.mappings("metric_list") if file.config.get("metric_list") is not None else [{"metric": next(iter(known))}]
-    )
+    default = {"metric": next(iter(known))}
+    listed = [default] if file.config.get("metric_list") is None else file.mappings("metric_list")
     for entry in listed:
         name = entry.get("metric")
         if isinstance(name, str) and name in known:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ruamel.yaml import YAML
-from ruamel.yaml.constructor import ConstructorError, SafeConstructor
+from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import ScalarNode
 
@@ -55,10 +55,10 @@ _AMBIGUOUS = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class _Code:
-    """A `!function`, by its name."""
+class _Unread:
+    """A value that is not taken, and why."""
 
-    name: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,8 @@ class TaskFile:
             DataError: It is no text.
         """
         name = self.config.get("task")
+        if isinstance(name, _Unread):
+            raise self.refusal("task", name.reason)
         if isinstance(name, list):
             raise self.refusal("task", "is a list, which makes it a group of tasks; name the files of its tasks")
         if not isinstance(name, str) or not name:
@@ -130,7 +132,7 @@ class TaskFile:
         return DataError(f"{self.path}: {key} {reason}")
 
     def check_keys(self) -> None:
-        """See that every key is known, and that nothing asks for code.
+        """See that every key is known, and that no value is code or an ambiguous word.
 
         Raises:
             DataError: It is not so.
@@ -142,18 +144,18 @@ class TaskFile:
                 raise self.refusal(key, _REFUSED[key])
             if key not in _READ:
                 raise self.refusal(key, "is no key that the harness knows")
-            if code := next(_code(value), None):
-                raise self.refusal(key, f"is Python code (!function {code.name}), which is not run")
+            if unread := next(_unread(value), None):
+                raise self.refusal(key, unread.reason)
 
 
 def load_task_file(path: Path) -> TaskFile:
     """Read a task file and the files that it includes.
 
-    YAML is read as version 1.2, as everywhere in keepshot. The harness reads 1.1: plain words on which the two differ
-    (`no`, `012`, `1e3`, …) are refused, so that a file means the same to both.
+    YAML is read as version 1.2, as everywhere in keepshot. The harness reads 1.1: `check_keys` refuses plain words on
+    which the two differ (`no`, `012`, `1e3`, …), so that a file means the same to both.
 
     Raises:
-        DataError: A file is missing, is no YAML mapping, includes itself, or holds such a word.
+        DataError: A file is missing, is no YAML mapping, or includes itself.
     """
     return TaskFile(path, _merged(path, ()))
 
@@ -189,30 +191,27 @@ def _parsed(path: Path) -> dict[str, object]:
 
 
 class _Constructor(SafeConstructor):
-    """Reads `!function` as a record, and no ambiguous words."""
+    """Reads code and ambiguous words as `_Unread`."""
 
-    def construct_code(self, node: ScalarNode) -> _Code:
-        return _Code(str(node.value))
+    def construct_code(self, node: ScalarNode) -> _Unread:
+        return _Unread(f"is Python code (!function {node.value}), which is not run")
 
     def construct_object(self, node: object, deep: bool = False) -> object:
         if isinstance(node, ScalarNode) and not node.style and _AMBIGUOUS.fullmatch(node.value):
-            problem = (
-                f'{node.value} means one thing in YAML 1.1 and another in YAML 1.2; write "{node.value}" in quotes'
-            )
-            raise ConstructorError(None, None, f"{problem}, or true, false or a plain number", node.start_mark)
+            word = node.value
+            return _Unread(f'has the word {word}, which YAML 1.1 and 1.2 read differently; write "{word}" in quotes')
         return super().construct_object(node, deep=deep)
 
 
 _Constructor.add_constructor("!function", _Constructor.construct_code)
 
 
-def _code(value: object) -> Iterator[_Code]:
-    """All code that a value asks for."""
-    if isinstance(value, _Code):
+def _unread(value: object) -> Iterator[_Unread]:
+    if isinstance(value, _Unread):
         yield value
     elif isinstance(value, dict):
-        for inner in value.values():
-            yield from _code(inner)
+        for inner in (*value.keys(), *value.values()):
+            yield from _unread(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _code(inner)
+            yield from _unread(inner)

@@ -56,12 +56,11 @@ class Rigged:
         if answer is None:
             return Score(-len(gold) * float(np.log(256)), len(gold), False, (0,))
         would = f" {answer}\n".encode()
-        agreed = next((i for i, pair in enumerate(zip(gold, would, strict=False)) if pair[0] != pair[1]), None)
-        right = min(len(gold), len(would)) if agreed is None else agreed
+        unlike = (i for i, pair in enumerate(zip(gold, would, strict=False)) if pair[0] != pair[1])
+        right = next(unlike, min(len(gold), len(would)))
         nats = right * RIGHT_NATS + sum(RIGHT_NATS if byte == ord("?") else WRONG_NATS for byte in gold[right:])
         instead = would[right : right + 1] or b"?"
-        written = gold if right == len(gold) else gold[:right] + instead
-        return Score(-nats, len(gold), right == len(gold), tuple(written))
+        return Score(-nats, len(gold), right == len(gold), tuple((gold[:right] + instead)[: len(gold)]))
 
 
 def text_of(row: Row) -> tuple[str, str]:

@@ -4,6 +4,7 @@ Everything that the command line does is one call here:
 
     keepshot.tune("config.yaml")                    # tune, keep, measure, report
     keepshot.evaluate("mini", suite="mini")         # the n-shot curve of any model
+    keepshot.rescue("mini", "runs/intents", output="runs/rescued")    # few-shot ability given back
     keepshot.gate("runs/intents", max_drop=0.05)    # pass, fail, insufficient
     keepshot.demo("runs/demo")                      # three methods side by side on the bundled model
 """
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from keepshot.evaluate import Evaluation, EvaluationPlan
     from keepshot.report import Report, read_report, render
     from keepshot.runs import RunFolder, default_cache, demo, evaluate, evaluate_against, gate, tune
+    from keepshot.runs.rescue import RescueSettings, rescue
     from keepshot.tasks.check import check_data
     from keepshot.tasks.example import Example, Suite, Task, Turn
     from keepshot.tasks.read import read_examples, read_suite, read_task
@@ -28,6 +30,7 @@ _HOMES = {
     "keepshot.evaluate": ("Evaluation", "EvaluationPlan"),
     "keepshot.report": ("Report", "read_report", "render"),
     "keepshot.runs": ("RunFolder", "default_cache", "demo", "evaluate", "evaluate_against", "gate", "tune"),
+    "keepshot.runs.rescue": ("RescueSettings", "rescue"),
     "keepshot.tasks.check": ("check_data",),
     "keepshot.tasks.example": ("Example", "Suite", "Task", "Turn"),
     "keepshot.tasks.read": ("read_examples", "read_suite", "read_task"),
@@ -41,6 +44,7 @@ __all__ = [
     "Example",
     "KeepshotError",
     "Report",
+    "RescueSettings",
     "RunConfig",
     "RunFolder",
     "Suite",
@@ -58,6 +62,7 @@ __all__ = [
     "read_suite",
     "read_task",
     "render",
+    "rescue",
     "tune",
 ]
 

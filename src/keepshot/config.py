@@ -4,7 +4,7 @@ import difflib
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -17,7 +17,7 @@ from keepshot.prompts import TemplateName
 from keepshot.strategies import Strategy, resolve_method
 from keepshot.train.arguments import check_train_fields
 
-_STRICT = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")  # a clipping norm may be infinite
+STRICT = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")  # a clipping norm may be infinite
 
 
 def _ascending(shots: tuple[int, ...]) -> tuple[int, ...]:
@@ -30,12 +30,13 @@ def _ascending(shots: tuple[int, ...]) -> tuple[int, ...]:
 Whole = Annotated[int, Field(strict=True)]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Shots = Annotated[tuple[Whole, ...], AfterValidator(_ascending)]
+Seed = Annotated[Whole, Field(ge=0, le=2**32 - 1)]  # numpy, which transformers seeds as well, takes no more
 
 
 class DataConfig(BaseModel):
     """`data:`. A path, a hub id, or `mini:NAME` for a built-in target, which brings its own test part."""
 
-    model_config = _STRICT
+    model_config = STRICT
     train: str
     validation: str | None = None
     test: str | None = None
@@ -48,7 +49,7 @@ class DataConfig(BaseModel):
 class SourceConfig(BaseModel):
     """A file, a folder of task files, a hub id, or `mini` (the bundled universe), drawn as often as its weight says."""
 
-    model_config = _STRICT
+    model_config = STRICT
     path: str
     weight: Real = Field(default=1.0, gt=0)
 
@@ -56,7 +57,7 @@ class SourceConfig(BaseModel):
 class SourcesConfig(BaseModel):
     """`sources:` of the added streams; for the model `mini` the bundled universe is the default."""
 
-    model_config = _STRICT
+    model_config = STRICT
     general: tuple[SourceConfig, ...] = ()
     icl: tuple[SourceConfig, ...] = ()
     anchors: tuple[SourceConfig, ...] = ()
@@ -65,7 +66,7 @@ class SourcesConfig(BaseModel):
 class EvaluateConfig(BaseModel):
     """`evaluate:` shot counts, demonstration sets per task, queries per set."""
 
-    model_config = _STRICT
+    model_config = STRICT
     shots: Shots = (0, 1, 2, 4, 8, 16)
     sets: Whole = Field(default=8, ge=1)
     queries: Whole = Field(default=40, ge=1)
@@ -78,34 +79,23 @@ class EvaluateConfig(BaseModel):
 class GateConfig(BaseModel):
     """`gate:` the largest drop of few-shot ability that is accepted."""
 
-    model_config = _STRICT
+    model_config = STRICT
     max_drop: Real = Field(default=0.05, ge=0, le=1)
 
 
-class RunConfig(BaseModel):
-    """A whole run."""
+class Settings(BaseModel):
+    """What a run and a comparison of runs have in common."""
 
-    model_config = _STRICT
+    model_config = STRICT
     model: str
-    data: DataConfig
+    data: DataConfig | None = None
     sources: SourcesConfig = SourcesConfig()
-    method: Any = "full"
     suite: str | None = None
     output: str = "runs/keepshot"
     train: dict[str, Any] = {}
     evaluate: EvaluateConfig = EvaluateConfig()
     gate: GateConfig = GateConfig()
-    seed: Whole = Field(default=0, ge=0, le=2**32 - 1)  # numpy, which transformers seeds as well, takes no more
-
-    @model_validator(mode="after")
-    def _check(self) -> "RunConfig":
-        check_train_fields(self.train)
-        self.strategy()
-        return self
-
-    def strategy(self) -> tuple[str, Strategy, float | None]:
-        """The method's name to show, its value, and its default learning rate."""
-        return resolve_method(self.method)
+    seed: Seed = 0
 
     @property
     def suite_name(self) -> str:
@@ -121,8 +111,28 @@ class RunConfig(BaseModel):
         raise ConfigError("suite is missing; name a folder of task files (or mini, for the bundled synthetic tasks)")
 
 
+class RunConfig(Settings):
+    """A whole run."""
+
+    data: DataConfig
+    method: Any = "full"
+
+    @model_validator(mode="after")
+    def _check(self) -> "RunConfig":
+        check_train_fields(self.train)
+        self.strategy()
+        return self
+
+    def strategy(self) -> tuple[str, Strategy, float | None]:
+        """The method's name to show, its value, and its default learning rate."""
+        return resolve_method(self.method)
+
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
 def load_config(source: Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a config and apply `a.b=c` overrides, whose values are YAML.
+    """Read the config of a run and apply `a.b=c` overrides, whose values are YAML.
 
     Raises:
         ConfigError: The file is missing or no YAML mapping, a key is unknown, or a value is not allowed.
@@ -131,6 +141,17 @@ def load_config(source: Path | Mapping[str, Any], overrides: Sequence[str] = ())
         >>> load_config({"model": "mini", "data": {"train": "mini:word-rule"}}, ["train.max_steps=5"]).train
         {'max_steps': 5}
     """
+    return load_settings(RunConfig, source, overrides)
+
+
+def load_settings(
+    kind: type[AnySettings], source: Path | Mapping[str, Any], overrides: Sequence[str] = ()
+) -> AnySettings:
+    """Read a config of some kind; see `load_config`.
+
+    Raises:
+        ConfigError: As `load_config`.
+    """
     values = _read(source) if isinstance(source, Path) else _plain(source)
     for override in overrides:
         path, sign, text = override.partition("=")
@@ -138,12 +159,12 @@ def load_config(source: Path | Mapping[str, Any], overrides: Sequence[str] = ())
             raise ConfigError(f"--set {override!r} is not of the form a.b=c")
         _set(values, path.split("."), _parse(text, f"--set {override}"), path)
     try:
-        return RunConfig.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_first(error)) from None
+        raise ConfigError(_first(error, kind)) from None
 
 
-def save_config(config: RunConfig, path: Path) -> None:
+def save_config(config: Settings, path: Path) -> None:
     """Write the resolved config, atomically; loading it gives an equal one."""
     stream = io.StringIO()
     YAML(pure=True).dump(config.model_dump(mode="json"), stream)
@@ -189,13 +210,13 @@ def _set(values: dict[Any, Any], keys: list[str], value: Any, path: str) -> None
     values[keys[-1]] = value
 
 
-def _first(error: ValidationError) -> str:
+def _first(error: ValidationError, kind: type[BaseModel]) -> str:
     """The first problem in one line, with the path of the key and the closest allowed one."""
     problem = error.errors(include_url=False)[0]
     path = ".".join(str(part) for part in problem["loc"])
     match problem["type"]:
         case "extra_forbidden":
-            known = _keys(problem["loc"][:-1])
+            known = _keys(kind, problem["loc"][:-1])
             close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"allowed here: {', '.join(known)}"
             return f"config key {path} is unknown; {hint}"
@@ -208,8 +229,7 @@ def _first(error: ValidationError) -> str:
             return f"config key {path}: {problem['msg'][0].lower()}{problem['msg'][1:]}; got {problem['input']!r}"
 
 
-def _keys(path: Sequence[int | str]) -> list[str]:
-    model: type[BaseModel] = RunConfig
+def _keys(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
     for part in path:
         if not isinstance(part, str):
             continue

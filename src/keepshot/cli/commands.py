@@ -8,6 +8,7 @@ import typer
 
 from keepshot.cli import show
 from keepshot.cli.evaluation import evaluate
+from keepshot.cli.rescue import rescue
 
 # Rooms that need torch are imported inside the commands: `keepshot --help` answers at once.
 
@@ -22,6 +23,7 @@ def register(app: typer.Typer) -> None:
     """Add the top-level commands to `app`."""
     app.command("tune")(tune)
     app.command("eval")(evaluate)
+    app.command("rescue")(rescue)
     app.command("gate")(gate)
     app.command("report")(report)
     app.command("methods")(methods)

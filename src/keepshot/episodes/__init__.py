@@ -3,6 +3,7 @@
 from keepshot.episodes.demonstrations import DemonstrationSet, demonstration_set
 from keepshot.episodes.episode import Episode, Scored
 from keepshot.episodes.samplers import Bank, KShot, Mixture, Sampler, Universe, ZeroShot
+from keepshot.episodes.self_anchors import SelfAnchors
 
 __all__ = [
     "Bank",
@@ -12,6 +13,7 @@ __all__ = [
     "Mixture",
     "Sampler",
     "Scored",
+    "SelfAnchors",
     "Universe",
     "ZeroShot",
     "demonstration_set",

@@ -1,7 +1,7 @@
 """Which examples stand together in a row. A sampler is a function of an index: order of visit cannot change a row."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
@@ -138,7 +138,7 @@ class Mixture:
 
 @dataclass(frozen=True, slots=True)
 class Bank:
-    """The first episodes of another sampler, again and again, every pass in a new order.
+    """The first episodes of another sampler, again and again, every pass in a new order: rows that stay the same.
 
     Attributes:
         stream: Name of the stream.
@@ -154,13 +154,18 @@ class Bank:
 
     @property
     def size(self) -> int | None:
-        """Episodes in one pass."""
-        return self.rows
+        """Of the other sampler: a bank is a part of its source, and a pass over it is no epoch."""
+        return self.sampler.size
+
+    def row(self, place: int) -> Episode:
+        """The fixed episode at `place`, under a name of its own: a sampler may give two draws the same."""
+        episode = self.sampler.draw(place)
+        return replace(episode, name=f"{episode.name}, fixed row {place + 1}")
 
     def draw(self, index: int) -> Episode:
         """The `index % rows`-th episode of pass `index // rows`."""
         turn, place = divmod(index, self.rows)
-        return self.sampler.draw(_order(self.rows, self.seed, f"{self.stream} bank", turn)[place])
+        return self.row(_order(self.rows, self.seed, f"{self.stream} bank", turn)[place])
 
 
 def _answers_as(drawn: SyntheticTask, task: Task, looks: int = 12) -> bool:

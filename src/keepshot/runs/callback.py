@@ -48,8 +48,8 @@ class RetentionCallback(TrainerCallback):
     """Measures how much few-shot ability is left, every few steps of a training.
 
     The model as it is when training begins is the base. Figures go to `seen` and to the trainer's log history, as
-    `keepshot/retention`, `keepshot/target` and `keepshot/kl`. Evaluation draws no random numbers: training goes on as it
-    would without it.
+    `keepshot/retention`, `keepshot/target` and `keepshot/kl`. Evaluation draws no random numbers: training goes on as
+    it would without it.
 
     Args:
         tokenizer: The model's.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
+from peft import PeftModel
 from transformers import TrainingArguments
 
 from keepshot.episodes import Bank, Sampler, ZeroShot
@@ -48,7 +49,7 @@ def fixed_rows(planner: Planner, strategy: Strategy, target_tokens: float, seed:
         if strategy.kl_terms(spec.name) and not isinstance(stream.sampler, ZeroShot):
             sample = planner.rows(stream.name, [stream.sampler.draw(index) for index in range(FEWEST_ROWS)])
             mean_length = sum(len(row.row.ids) for row in sample) / len(sample)
-            tokens = (spec.share or 0.0) / rest * target_tokens
+            tokens = (rest if spec.share is None else spec.share) / rest * target_tokens
             rows = max(FEWEST_ROWS, math.ceil(tokens / mean_length / spec.visits))
             stream = replace(stream, sampler=Bank(stream.name, stream.sampler, rows, seed))
         streams.append(stream)
@@ -61,22 +62,27 @@ class References:
 
     Attributes:
         objective: Terms and banks.
-        held_out: Rows by stream, for the KL that is reported.
+        rows: By stream, those that training sees.
+        held_out: By stream, those that it does not; none where the rows are the target's own examples.
     """
 
     objective: Objective
+    rows: Mapping[str, list[PlannedRow]]
     held_out: Mapping[str, list[PlannedRow]]
 
-    def report(self, model: CausalLM, args: TrainingArguments, budget: int) -> dict[str, dict[str, float]]:
-        """By stream: rows, tail mass that was not kept, and the mean KL to the base on rows that were never seen."""
-        found = {}
+    def report(self, model: CausalLM, args: TrainingArguments, budget: int) -> dict[str, dict[str, float | None]]:
+        """By stream: rows, tail mass that was not kept, and the mean KL to the base on rows that were never seen.
+
+        Where training sees all rows, the KL is null.
+        """
+        found: dict[str, dict[str, float | None]] = {}
         for (stream, _), bank in self.objective.banks.items():
-            rows = self.held_out[stream]
+            held_out = self.held_out[stream]
             with _autocast(model, args):
-                kl = mean_kl(model, rows, bank, budget)
+                kl = mean_kl(model, held_out, bank, budget) if held_out else None
             found[stream] = {
-                "rows": len(bank.places) - len(rows),
-                "held_out_rows": len(rows),
+                "rows": len(self.rows[stream]),
+                "held_out_rows": len(held_out),
                 "mean_tail": bank.mean_tail,
                 "held_out_kl_nats": kl,
             }
@@ -100,6 +106,7 @@ def references(
         RunError: The model at step 0 does not agree with its own answers, so that something is wrong with it.
     """
     banks: dict[tuple[str, str], ReferenceBank] = {}
+    rows: dict[str, list[PlannedRow]] = {}
     held_out: dict[str, list[PlannedRow]] = {}
     weights = list(fingerprint(model, {}).values()) if any(term.kind != "nll" for term in strategy.terms) else []
     for stream in planner.streams:
@@ -114,14 +121,14 @@ def references(
                     "does not compute what it computed for the reference"
                 )
             banks[stream.name, term.kind] = bank
-            held_out[stream.name] = unseen or seen
-    return References(Objective(strategy.terms, banks), held_out)
+            rows[stream.name], held_out[stream.name] = seen, unseen
+    return References(Objective(strategy.terms, banks), rows, held_out)
 
 
 def _rows(planner: Planner, sampler: Sampler, stream: str) -> tuple[list[PlannedRow], list[PlannedRow]]:
     """The rows that training sees, and those that it does not."""
     if isinstance(sampler, Bank):
-        every = [sampler.sampler.draw(index) for index in range(math.ceil(sampler.rows * (1 + HELD_OUT)))]
+        every = [sampler.row(place) for place in range(math.ceil(sampler.rows * (1 + HELD_OUT)))]
         rows = planner.rows(stream, every)
         return rows[: sampler.rows], rows[sampler.rows :]
     assert sampler.size is not None, "rows of a KL term are fixed"
@@ -141,11 +148,16 @@ def _bank(
     key = bank_key(weights, rows, term.kept, term.temperature, str(_precision(model, args)))
     found = load_bank(path, key)
     if found is None:
-        with _autocast(model, args):
+        with _autocast(model, args), _bare(model):
             found = reference_bank(model, rows, kept=term.kept, temperature=term.temperature, budget=budget)
         path.parent.mkdir(parents=True, exist_ok=True)
         save_bank(found, path, key)
     return found
+
+
+def _bare(model: CausalLM) -> contextlib.AbstractContextManager:
+    """The base itself: an adapter that does not start at nothing would otherwise be taken for a part of it."""
+    return model.disable_adapter() if isinstance(model, PeftModel) else contextlib.nullcontext()
 
 
 def _precision(model: CausalLM, args: TrainingArguments) -> torch.dtype:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from keepshot.config import RunConfig, SourceConfig
-from keepshot.episodes import KShot, Mixture, Sampler, Universe, ZeroShot
+from keepshot.episodes import KShot, Mixture, Sampler, SelfAnchors, Universe, ZeroShot
 from keepshot.errors import ConfigError, DataError
 from keepshot.runs.data import TargetData, answers_of, load_suites
 from keepshot.strategies import TARGET, StreamSpec
@@ -60,8 +60,6 @@ def _target_sampler(spec: StreamSpec, seed: int, target: TargetData) -> Sampler:
         case "k-shot":
             return KShot(spec.name, (as_task(target.name, target.train),), spec.shots, seed, spec.scored)
         case "self-anchor":
-            from keepshot.episodes.self_anchors import SelfAnchors
-
             return SelfAnchors(spec.name, target.train, seed)
 
 

@@ -1,14 +1,14 @@
 """The main job: fine-tune for a task, keep few-shot ability, and prove it."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from keepshot.config import RunConfig, load_config
 from keepshot.errors import RunError
-from keepshot.evaluate import Evaluation, EvaluationPlan, evaluate_tasks
+from keepshot.evaluate import Evaluation, EvaluationPlan, Subject, evaluate_tasks
 from keepshot.files import read_json, write_json
 from keepshot.models.load import base_dtype, load_model
 from keepshot.report import render
@@ -34,8 +34,19 @@ from keepshot.train import checkpoints
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
-    """A run with everything that its stages share."""
+class Run:
+    """A run with everything that its stages share.
+
+    Attributes:
+        config: Of the run.
+        folder: Where the stages leave their files.
+        target: The target's examples.
+        suite: The held-out tasks that are asked.
+        plan: How many questions are asked.
+        prepared: What training needs.
+        notes: What a reader of the report should know.
+        bad_rows: Bad rows of data and suite that were left out.
+    """
 
     config: RunConfig
     folder: RunFolder
@@ -43,6 +54,8 @@ class _Run:
     suite: Suite
     plan: EvaluationPlan
     prepared: Preparation
+    notes: tuple[str, ...] = ()
+    bad_rows: int = 0
 
     @property
     def questions(self) -> Suite:
@@ -57,6 +70,7 @@ class _Run:
 
     @property
     def model_path(self) -> Path:
+        """The tuned model, there or not."""
         return self.folder.saved_model(isinstance(self.prepared.strategy.trainable, Lora))
 
 
@@ -96,8 +110,9 @@ def tune(
     suite, skipped, suite_notes = evaluation_suite(config, target)
     folder = RunFolder(Path(config.output))
     prepared = prepare(config, target, suite, folder)
-    run = _Run(config, folder, target, suite, config.evaluate.plan(config.seed), prepared)
     notes = (*target.notes, *suite_notes, *prepared.notes)
+    bad_rows = sum(row.line > 0 for row in (*target.skipped, *skipped))
+    run = Run(config, folder, target, suite, config.evaluate.plan(config.seed), prepared, notes, bad_rows)
     for row in (*target.skipped, *skipped):
         say(f"left out: {row}")
     for note in notes:
@@ -106,51 +121,85 @@ def tune(
         say(f"no run in {folder.path} yet: starting one")
     open_run(config, {"questions": run.asked} | prepared.digests, resume=resume)
     with in_use(folder):
-        before = _stage_before(run, base_evaluation, say, progress)
-        cost = _stage_train(run, say)
-        after = _stage_after(run, say, progress)
-        bad_rows = sum(row.line > 0 for row in (*target.skipped, *skipped))
-        template = prepared.encoder.template
-        prompt = {"template": template.name, "example": template.render(target.train[:2]).text}
-        result = Result(config, target, suite, before, after, cost, run.model_path.name, notes, bad_rows, prompt)
-        write_json(folder.report, run_report(result))
-        render(folder.path)
+        finish(run, base_evaluation, say, progress)
     return folder
 
 
-def _stage_before(run: _Run, base_evaluation: Path | None, say: Say, progress: Progress | None) -> Evaluation:
+def finish(run: Run, base_evaluation: Path | None, say: Say, progress: Progress | None) -> None:
+    """Do the stages of an opened run that are not there yet: base, training, tuned model, report.
+
+    Args:
+        run: Opened, and in use by nobody else.
+        base_evaluation: As for `tune`.
+        say: As for `tune`.
+        progress: As for `tune`.
+
+    Raises:
+        RunError: Training diverged, or an evaluation that is there asked something else.
+    """
+    before = _stage_before(run, base_evaluation, say, progress)
+    cost = train_stage(run, say)
+    after = _stage_after(run, say, progress)
+    template = run.prepared.encoder.template
+    prompt = {"template": template.name, "example": template.render(run.target.train[:2]).text}
+    name = run.model_path.name
+    result = Result(run.config, run.target, run.suite, before, after, cost, name, run.notes, run.bad_rows, prompt)
+    write_json(run.folder.report, run_report(result))
+    render(run.folder.path)
+
+
+def _stage_before(run: Run, base_evaluation: Path | None, say: Say, progress: Progress | None) -> Evaluation:
     path, items = run.folder.evaluation("before")
     if not path.exists() and base_evaluation is not None:
         found = load_evaluation(*RunFolder(base_evaluation).evaluation("before"), run.questions, run.plan, run.asked)
         if found.model != run.config.model:
             raise RunError(f"{base_evaluation} evaluated the base {found.model}, not {run.config.model}")
         save_evaluation(found, run.asked, path, items)
-    if path.exists():
-        return load_evaluation(path, items, run.questions, run.plan, run.asked)
-    say(f"evaluating the base {run.config.model} on {run.target.name} and {len(run.suite.tasks)} held-out tasks")
-    return _evaluate(run, run.config.model, path, items, progress)
+    if not path.exists():
+        say(f"evaluating the base {run.config.model} on {run.target.name} and {len(run.suite.tasks)} held-out tasks")
+    return answered(run, "before", lambda: subject_of(run, run.config.model), progress)
 
 
-def _stage_after(run: _Run, say: Say, progress: Progress | None) -> Evaluation:
-    path, items = run.folder.evaluation("after")
-    if path.exists():
-        return load_evaluation(path, items, run.questions, run.plan, run.asked)
-    say(f"evaluating the tuned {run.model_path.name}, loaded from its files")
-    return _evaluate(run, str(run.model_path), path, items, progress)
+def _stage_after(run: Run, say: Say, progress: Progress | None) -> Evaluation:
+    if not run.folder.evaluation("after")[0].exists():
+        say(f"evaluating the tuned {run.model_path.name}, loaded from its files")
+    return answered(run, "after", lambda: subject_of(run, str(run.model_path)), progress)
 
 
-def _evaluate(run: _Run, model: str, path: Path, items: Path, progress: Progress | None) -> Evaluation:
+def subject_of(run: Run, model: str) -> Subject:
+    """A model of a run, its base or its own, loaded and ready to be asked."""
     data = run.config.data
     shown_as = run.config.model if model == run.config.model else Path(model).name
     subject = load_subject(model, data.template, shown_as=shown_as, max_length=data.max_length)
-    subject = remembering(subject, default_cache())
-    found = evaluate_tasks(subject, run.questions, run.plan, progress)
+    return remembering(subject, default_cache())
+
+
+def answered(run: Run, when: str, subject: Callable[[], Subject], progress: Progress | None = None) -> Evaluation:
+    """What a model answers to a run's questions.
+
+    Args:
+        run: Whose questions.
+        when: Names the files in the run's folder; where they are, nobody is asked.
+        subject: Loads the model.
+        progress: As for `tune`.
+
+    Raises:
+        RunError: The files are there and asked something else.
+    """
+    path, items = run.folder.evaluation(when)
+    if path.exists():
+        return load_evaluation(path, items, run.questions, run.plan, run.asked)
+    found = evaluate_tasks(subject(), run.questions, run.plan, progress)
     save_evaluation(found, run.asked, path, items)
     return found
 
 
-def _stage_train(run: _Run, say: Say) -> dict[str, Any]:
-    """Train unless the tuned model is there; returns `training.json`."""
+def train_stage(run: Run, say: Say) -> dict[str, Any]:
+    """Train unless the tuned model is there; returns `training.json`.
+
+    Raises:
+        RunError: Training diverged.
+    """
     if run.model_path.exists():
         return read_json(run.folder.training)
     config, prepared = run.config, run.prepared

@@ -14,7 +14,7 @@ class StreamSpec(BaseModel):
     """What the model sees in one kind of row.
 
     Attributes:
-        name: Unique in a strategy; the first stream is called `target`.
+        name: Unique in a strategy, and part of a file's name; the first stream is called `target`.
         sampler: `zero-shot`: each example by itself. `k-shot`: demonstrations and a query of one task. `self-anchor`:
             the target's inputs under arbitrary functions.
         source: Where examples come from: the run's training data, or `sources.general`, `sources.icl` or
@@ -26,7 +26,7 @@ class StreamSpec(BaseModel):
     """
 
     model_config = _STRICT
-    name: str = Field(min_length=1)
+    name: str = Field(pattern=r"^[^/\\]+$")
     sampler: Literal["zero-shot", "k-shot", "self-anchor"] = "zero-shot"
     source: Literal["target", "general", "icl", "anchors"] = "target"
     share: float | None = Field(default=None, gt=0, lt=1)
@@ -44,6 +44,7 @@ class StreamSpec(BaseModel):
 
 
 Kind = Literal["nll", "kl", "reverse-kl"]
+KEPT = 64
 
 
 class Term(BaseModel):
@@ -64,8 +65,14 @@ class Term(BaseModel):
     stream: str = TARGET
     weight: float = Field(default=1.0, gt=0)
     anneal: Literal["constant", "linear"] = "constant"
-    temperature: float = Field(default=1.0, gt=0)
-    kept: int = Field(default=64, ge=1)
+    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    kept: int = Field(default=KEPT, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Term":
+        if self.kind == "nll" and (self.temperature, self.kept) != (1.0, KEPT):
+            raise ValueError("temperature and kept belong to the terms kl and reverse-kl; leave them out of nll")
+        return self
 
     def at(self, progress: float) -> float:
         """The weight when a fraction `progress` of the training is done."""

@@ -16,9 +16,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-# Where the base leaves less mass than this to all tokens that are not kept, 1 - sum is rounding error.
-SMALLEST_TAIL = 1e-6
-
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -64,9 +61,7 @@ def reference(logits: Float[Tensor, "tokens vocab"], kept: int, temperature: flo
     """
     log_probs = F.log_softmax(logits.float() / temperature, dim=-1)
     top = log_probs.topk(min(kept, logits.shape[-1]), dim=-1)
-    if top.values.shape[-1] == logits.shape[-1]:
-        return Reference(top.indices, top.values, torch.full(logits.shape[:1], -torch.inf, device=logits.device))
-    return Reference(top.indices, top.values, _log_rest(top.values))
+    return Reference(top.indices, top.values, _log_tail(log_probs, top.indices))
 
 
 def token_kl(
@@ -91,9 +86,7 @@ def token_kl(
         >>> [round(token_kl(p.log(), reference(p0.log(), kept)).item(), 6) for kept in (1, 2, 4)]
         [0.020411, 0.030479, 0.033762]
     """
-    log_probs, log_tail = _at(logits, base, temperature)
-    kept = (base.log_probs.exp() * (base.log_probs - log_probs)).sum(-1)
-    return temperature**2 * (kept + _tail(base.log_tail, log_tail, base.log_tail))
+    return temperature**2 * _kl(*_masses(logits, base, temperature))
 
 
 def token_reverse_kl(
@@ -107,30 +100,34 @@ def token_reverse_kl(
         >>> round(token_reverse_kl(p.log(), reference(p0.log(), 4)).item(), 6)
         0.037594
     """
-    log_probs, log_tail = _at(logits, base, temperature)
-    kept = (log_probs.exp() * (log_probs - base.log_probs)).sum(-1)
-    return temperature**2 * (kept + _tail(log_tail, base.log_tail, base.log_tail))
+    base_masses, masses = _masses(logits, base, temperature)
+    return temperature**2 * _kl(masses, base_masses)
 
 
-def _at(
+def _masses(
     logits: Float[Tensor, "tokens vocab"], base: Reference, temperature: float
-) -> tuple[Float[Tensor, "tokens kept"], Float[Tensor, " tokens"]]:
-    """The model's log-probabilities of the kept tokens, and of all others together."""
-    log_probs = F.log_softmax(logits.float() / temperature, dim=-1).gather(-1, base.ids)
-    return log_probs, _log_rest(log_probs)
+) -> tuple[Float[Tensor, "tokens masses"], Float[Tensor, "tokens masses"]]:
+    """Logs of the base's masses and of the model's: each kept token's, then that of all others if there are any."""
+    log_probs = F.log_softmax(logits.float() / temperature, dim=-1)
+    kept = log_probs.gather(-1, base.ids)
+    if base.ids.shape[-1] == logits.shape[-1]:
+        return base.log_probs, kept
+    log_tail = _log_tail(log_probs, base.ids)
+    return torch.cat([base.log_probs, base.log_tail[:, None]], -1), torch.cat([kept, log_tail[:, None]], -1)
 
 
-def _log_rest(log_probs: Float[Tensor, "tokens kept"]) -> Float[Tensor, " tokens"]:
-    """log(1 - sum of probabilities), by the one of two forms that keeps its digits."""
-    total = log_probs.logsumexp(-1).clamp(max=-torch.finfo(torch.float32).tiny)
-    return torch.where(total > -0.6931, (-torch.expm1(total)).log(), torch.log1p(-total.exp()))
+def _log_tail(log_probs: Float[Tensor, "tokens vocab"], ids: Int[Tensor, "tokens kept"]) -> Float[Tensor, " tokens"]:
+    """Log of the mass of all tokens but `ids`.
+
+    Summed over those tokens: 1 - sum over `ids` would lose a small tail, and its gradient, to rounding.
+    """
+    return log_probs.scatter(-1, ids, -torch.inf).logsumexp(-1)
 
 
-def _tail(
-    first: Float[Tensor, " tokens"], second: Float[Tensor, " tokens"], base: Float[Tensor, " tokens"]
-) -> Float[Tensor, " tokens"]:
-    """The tail's part of a KL; 0 where the base leaves none."""
-    there = base.exp() > SMALLEST_TAIL
-    # Both branches of `where` get gradients: nothing infinite may stand in the one that is not taken.
-    first, second = torch.where(there, first, 0.0), torch.where(there, second, 0.0)
-    return torch.where(there, first.exp() * (first - second), 0.0)
+def _kl(first: Float[Tensor, "tokens masses"], second: Float[Tensor, "tokens masses"]) -> Float[Tensor, " tokens"]:
+    """KL(first || second) of masses that sum to 1, in logs.
+
+    With the difference of the masses, which sums to 0, every summand is at least 0: rounding leaves no negative KL.
+    """
+    p, q = first.exp(), second.exp()
+    return (p * (first - second) + (q - p)).sum(-1)

@@ -45,19 +45,21 @@ class Objective:
         self, logits: Float[Tensor, "scored vocab"], batch: MicroBatch
     ) -> dict[tuple[str, str], tuple[Tensor, Float[Tensor, " _"]]]:
         """By kind and stream: at which scored tokens, and what the term is there, in nats."""
-        nll = token_nll(logits, batch.targets)
         found: dict[tuple[str, str], tuple[Tensor, Tensor]] = {}
         for index, stream in enumerate(batch.stream_names):
             here = (batch.streams == index).nonzero()[:, 0]
             if not len(here):
                 continue
-            found["nll", stream] = (here, nll[here])
+            mine = logits if len(here) == len(logits) else logits[here]
+            # What is only measured needs no graph, which would hold a copy of the logits.
+            with torch.set_grad_enabled(torch.is_grad_enabled() and "nll" in self.parts(stream, 0.0)):
+                found["nll", stream] = (here, token_nll(mine, batch.targets[here]))
             for term in self.terms:
                 if term.stream != stream or term.kind == "nll":
                     continue
                 rows = [row for row in batch.rows if row.stream == stream]
                 base = self.banks[stream, term.kind].of(rows).to(logits.device)
-                found[term.kind, stream] = (here, _KL[term.kind](logits[here], base, term.temperature))
+                found[term.kind, stream] = (here, _KL[term.kind](mine, base, term.temperature))
         return found
 
     def weighted(

@@ -9,7 +9,6 @@ import hashlib
 import json
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,9 +56,8 @@ def reference_bank(
     kept: int,
     temperature: float,
     budget: int,
-    autocast: AbstractContextManager | None = None,
 ) -> ReferenceBank:
-    """Ask the base about every scored token of `rows`.
+    """Ask the base about every scored token of `rows`, in the arithmetic (autocast) of the caller.
 
     Args:
         model: At step 0, with adapters that change nothing yet, if any.
@@ -67,13 +65,12 @@ def reference_bank(
         kept: Most likely tokens to keep.
         temperature: Of the KL term.
         budget: Most padded tokens in a batch.
-        autocast: As in training; None computes as the weights are.
     """
     found: dict[str, Reference] = {}
     training = model.training
     model.eval()
-    with torch.inference_mode(), autocast or nullcontext():
-        for batch in micro_batches(rows, (rows[0].stream,), budget=budget):
+    with torch.inference_mode():
+        for batch in _batches(model, rows, budget):
             base = reference(_logits(model, batch), kept, temperature)
             counts = batch.keep.sum(dim=1).tolist()
             parts = zip(base.ids.split(counts), base.log_probs.split(counts), base.log_tail.split(counts), strict=True)
@@ -93,7 +90,7 @@ def mean_kl(model: CausalLM, rows: Sequence[PlannedRow], bank: ReferenceBank, bu
     training = model.training
     model.eval()
     with torch.inference_mode():
-        for batch in micro_batches(rows, (rows[0].stream,), budget=budget):
+        for batch in _batches(model, rows, budget):
             logits = _logits(model, batch)
             kl = token_kl(logits, bank.of(batch.rows).to(logits.device), bank.temperature)
             values += [float(part.mean()) for part in kl.split(batch.keep.sum(dim=1).tolist())]
@@ -141,6 +138,11 @@ def load_bank(path: Path, key: str) -> ReferenceBank | None:
 
 
 _FIELDS = ("ids", "log_probs", "log_tail")
+
+
+def _batches(model: CausalLM, rows: Sequence[PlannedRow], budget: int) -> list[MicroBatch]:
+    # Any filler but the padding token's, at which transformers would advise a mask that right padding does not need.
+    return micro_batches(rows, (rows[0].stream,), budget=budget, pad_id=int(model.config.pad_token_id == 0))
 
 
 def _logits(model: CausalLM, batch: MicroBatch) -> torch.Tensor:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepshot.episodes import KShot, Mixture, Universe, ZeroShot
+from keepshot.episodes import Bank, KShot, Mixture, Universe, ZeroShot
 from keepshot.errors import DataError
 from keepshot.keys import generator
 from keepshot.tasks.example import Example, Task
@@ -24,6 +24,7 @@ SAMPLERS = {
     "k-shot": KShot("s", TASKS, (1, 6), 0),
     "universe": Universe("s", (1, 6), 0),
     "mixture": Mixture("s", (ZeroShot("s", EXAMPLES, 0), Universe("s", (1, 6), 0)), (1.0, 2.0), 0),
+    "bank": Bank("s", KShot("s", TASKS, (1, 6), 0), 9, 0),
 }
 
 
@@ -150,6 +151,44 @@ def test_the_size_of_a_mixture():
     parts = (ZeroShot("a", EXAMPLES, 0), SAMPLERS["k-shot"])
     assert Mixture("m", parts, (1.0, 1.0), 0).size == 13 + 32
     assert Mixture("m", (*parts, SAMPLERS["universe"]), (1.0, 1.0, 1.0), 0).size is None
+
+
+@given(st.integers(1, 30), st.integers(0, 4), st.integers(0, 2**40))
+def test_a_bank_shows_every_row_once_a_pass_in_an_order_of_its_own(rows, turn, seed):
+    source = Universe("s", (1, 2), seed)
+    bank = Bank("s", source, rows, seed)
+    passes = [[bank.draw(rows * t + i) for i in range(rows)] for t in (turn, turn + 1)]
+    kept = {bank.row(place).name: source.draw(place).examples for place in range(rows)}
+    assert len(kept) == rows
+    for one in passes:
+        assert {episode.name: episode.examples for episode in one} == kept
+    if rows > 12:  # two of 13! orders are hardly equal
+        assert passes[0] != passes[1]
+        assert [episode.name for episode in passes[0]] != list(kept), "the first pass has an order of its own as well"
+
+
+def test_rows_of_a_bank_have_names_of_their_own_where_the_source_repeats_them():
+    """A pass over few examples ends, and two files have an example 1 each."""
+    parts = [ZeroShot("s", task_of(name, 3).examples, 0) for name in "ab"]
+    bank = Bank("s", Mixture("s", parts, (1.0, 1.0), 0), 20, 0)
+    rows = [bank.row(place) for place in range(22)]
+    assert len({bank.sampler.draw(place).name for place in range(22)}) < 6
+    assert len({row.name for row in rows}) == 22
+    assert {bank.draw(index).name for index in range(60)} == {row.name for row in rows[:20]}
+    by_name = {row.name: row for row in rows}
+    assert all(bank.draw(index) == by_name[bank.draw(index).name] for index in range(40))
+    assert all(row.name.startswith(bank.sampler.draw(place).name) for place, row in enumerate(rows))
+
+
+def test_a_bank_does_not_follow_the_order_of_another_stream():
+    source = Universe("s", (1, 1), 0)
+    orders = [[Bank(stream, source, 20, 0).draw(index).name for index in range(20)] for stream in ("first", "second")]
+    assert orders[0] != orders[1]
+
+
+def test_a_bank_of_examples_counts_epochs_as_its_source_does():
+    assert Bank("s", SAMPLERS["k-shot"], 5, 0).size == 32
+    assert Bank("s", SAMPLERS["universe"], 5, 0).size is None
 
 
 def test_an_episode_loses_demonstrations_from_the_front_and_never_its_query():

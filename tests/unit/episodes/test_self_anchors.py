@@ -1,4 +1,4 @@
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import replace
 from math import sqrt
 
@@ -21,8 +21,26 @@ from keepshot.tasks.text_functions import input_kind
 from keepshot.tasks.universe import word
 from keepshot.train import Stream
 
-NAMES = [f"{a} {b}" for a in "John Mary Anna Otto Peter Irene Olga Max".split() for b in "Smith Jones Adams Fox Li".split()]
-SAID = "what is the can you please tell me my a new play book flight to for tomorrow weather song not sure".split()
+FIRST_NAMES = ["John", "Mary", "Anna", "Otto", "Peter", "Irene", "Olga", "Max"]
+NAMES = [f"{first} {last}" for first in FIRST_NAMES for last in ("Smith", "Jones", "Adams", "Fox", "Li")]
+SAID = [
+    "what",
+    "is",
+    "the",
+    "can",
+    "you",
+    "please",
+    "tell",
+    "me",
+    "my",
+    "a",
+    "new",
+    "play",
+    "book",
+    "flight",
+    "to",
+    "not",
+]
 
 
 def utterances(count=400, shortest=3, longest=14):
@@ -88,7 +106,9 @@ def test_order_of_visit_changes_nothing_and_seed_and_stream_decide():
     forwards = {index: anchors.draw(index) for index in range(30)}
     assert {index: replace(anchors).draw(index) for index in reversed(range(30))} == forwards
     for other in (replace(anchors, seed=1), replace(anchors, stream="t")):
-        assert [other.draw(index).examples for index in range(30)] != [episode.examples for episode in forwards.values()]
+        assert [other.draw(index).examples for index in range(30)] != [
+            episode.examples for episode in forwards.values()
+        ]
 
 
 def test_a_third_each_and_every_name_once(each):
@@ -117,7 +137,8 @@ def test_look_ups_give_each_of_six_inputs_one_answer_and_return_to_them(each):
 
 def test_half_of_the_look_ups_have_fresh_words_and_half_the_targets_answers():
     outputs = tuple(f"label {place}" for place in range(10))
-    truth = {example.input: example.output for example in (examples := labelled(INPUTS["words"], outputs))}
+    examples = labelled(INPUTS["words"], outputs)
+    truth = {example.input: example.output for example in examples}
     look_ups = of_kind(drawn(SelfAnchors("s", examples, 0), 3000), "look-up")
     fresh = [episode for episode in look_ups if kind_of(episode)[1] == "fresh"]
     assert within(len(fresh), len(look_ups), 0.5)
@@ -308,8 +329,11 @@ def test_what_the_context_determines():
 
 def test_a_row_that_is_too_long_keeps_its_last_pairs():
     anchors = SelfAnchors("s", labelled(utterances()), 0)
-    planner = plan(target(0.5), Stream("s", anchors, 0.5, 0.5), rows=8, max_length=256)
-    rows = planner.rows("s", range(20))
-    assert all(len(row.row.ids) <= 256 and len(row.scored) >= 2 for row in rows)
-    text = bytes(rows[0].row.ids[1:]).decode()
-    assert text.endswith(f"A: {anchors.draw(0).examples[-1].output}\n")
+    planner = plan(target(0.5), Stream("s", anchors, 0.9, 0.5), rows=8, max_length=256)
+    rows = [row for row in planner.plan(planner.start()).rows if row.stream == "s"]
+    assert len(rows) > 5
+    for index, row in enumerate(rows):
+        assert len(row.row.ids) <= 256
+        assert len(row.scored) >= 2
+        assert bytes(row.row.ids).decode().endswith(f"A: {anchors.draw(index).examples[-1].output}\n")
+    assert any(len(row.scored) < len(anchors.draw(index).examples) for index, row in enumerate(rows))

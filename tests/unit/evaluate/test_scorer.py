@@ -83,15 +83,16 @@ def own_prefixes(rows, done):
 
 
 @contextmanager
-def passes(model, most=None, refuse=torch.OutOfMemoryError):
-    """Token ids of every pass that succeeds, in order, and of those refused: above `most` tokens."""
+def passes(model, most=None, at=None, refuse=torch.OutOfMemoryError):
+    """Token ids of every pass that succeeds, in order, and of those refused: above `most` tokens, or at place `at`."""
     done, refused = [], []
 
     def before(module, args, kwargs):
         ids = kwargs["input_ids"]
-        (refused if most is not None and ids.numel() > most else done).append(ids)
-        if refused and refused[-1] is ids:
+        if (most is not None and ids.numel() > most) or len(done) + len(refused) == at:
+            refused.append(ids)
             raise refuse("no memory")
+        done.append(ids)
 
     handle = model.register_forward_pre_hook(before, with_kwargs=True)
     try:
@@ -437,6 +438,7 @@ def test_what_does_not_fit_the_memory_is_halved_and_nothing_is_computed_again(ll
     most = sum(len(row.ids) - n - 1 for rows, n in zip(levels, lengths, strict=True) for row in rows)
     assert lengths[-1] + sum(needed) <= sum(ids.numel() for ids in done) <= lengths[-1] + most < 1.01 * sum(needed) + 70
     assert 2 <= len(refused) <= 6  # 100 and more nodes, and 40 tokens of context: what was learnt is kept
+    assert sum(ids.numel() == 1 for ids in done) <= 1  # of context, at the first level: parts are halves
     with passes(llama, most=25) as (_, refused):
         list(one.score(levels))
     assert refused == []
@@ -455,6 +457,28 @@ def test_whole_rows_that_do_not_fit_the_memory_are_halved_and_none_is_computed_a
     sizes = [ids.numel() for ids in refused]
     assert sizes
     assert all(b <= max(a // 2, 100) for a, b in pairwise(sizes))
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_what_is_done_when_the_memory_ends_stays_done(llama, monkeypatch, at):
+    levels = levels_of((30, 70), queries=6, options=1)
+    monkeypatch.setitem(scorer.TREE_NODES, "cpu", 40)
+    monkeypatch.setattr(scorer, "BATCH_TOKENS", 200)
+    one = Scorer(llama)
+    assert one.shares
+    with passes(llama, at=at) as (done, refused):
+        found = list(one.score(levels))
+    assert_right(llama, levels, found)
+    assert len(refused) == 1
+    lengths = shared_lengths(levels)
+    own = [len(row.ids) - n - 1 for rows, n in zip(levels, lengths, strict=True) for row in rows]
+    assert sum(ids.numel() for ids in done) == lengths[-1] + sum(own)
+    whole = [row for rows in levels for row in rows]
+    with passes(llama, at=min(at, 4)) as (done, refused):
+        found = one.score_rows(whole)
+    assert_right(llama, [whole], [found])
+    assert len(refused) == 1
+    assert sum(ids.shape[0] for ids in done) == len(whole)
 
 
 def test_a_batch_of_short_rows_is_halved_even_where_a_row_is_longer_than_any_batch(llama, monkeypatch):

@@ -14,9 +14,11 @@ from keepshot.strategies import (
     Roles,
     Strategy,
     StreamSpec,
+    Term,
     compose,
     resolve_method,
 )
+from keepshot.strategies.named import Added
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -28,13 +30,84 @@ def test_a_name_alone_is_its_trainable_on_the_target(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ADDITIONS)
-def test_an_addition_brings_its_stream_and_a_term_as_large_as_its_share(name: str) -> None:
+def test_an_addition_brings_its_stream_and_a_term_that_weighs_its_share_or_half(name: str) -> None:
     shown, strategy, rate = resolve_method(["value", name])
-    share = ADDITIONS[name].stream.share
+    addition = ADDITIONS[name]
+    weight = {"general": 0.1, "icl-mix": 0.2, "few-shot": 0.5, "icl-kl": 0.5, "self-anchor": 0.5}[name]
     assert shown == f"value+{name}"
     assert rate == METHODS["value"].learning_rate
-    assert strategy.streams == (StreamSpec(name="target"), ADDITIONS[name].stream)
-    assert (strategy.weight("target"), strategy.weight(name)) == (1 - share, share)
+    assert strategy.streams == (StreamSpec(name="target"), addition.stream)
+    (target, term) = strategy.terms
+    assert (target.kind, target.stream, target.weight) == ("nll", "target", pytest.approx(1 - weight))
+    assert (term.kind, term.stream, term.weight) == (addition.term.kind, name, pytest.approx(weight))
+
+
+def test_which_additions_compare_with_the_base_and_which_learn_answers() -> None:
+    kinds = {name: resolve_method(["full", name])[1].terms[1].kind for name in ADDITIONS}
+    assert kinds == {"general": "nll", "icl-mix": "nll", "few-shot": "nll", "icl-kl": "kl", "self-anchor": "kl"}
+    sources = {name: addition.stream.source for name, addition in ADDITIONS.items()}
+    assert (sources["icl-kl"], sources["self-anchor"], sources["few-shot"]) == ("anchors", "target", "target")
+
+
+def weights(*method: object) -> dict[str, float]:
+    _, strategy, _ = resolve_method(list(method))
+    return {stream.name: strategy.weight(stream.name) for stream in strategy.streams}
+
+
+def test_two_halves_beside_the_target_are_thirds() -> None:
+    third = pytest.approx(1 / 3)
+    assert weights("full", "icl-kl", "self-anchor") == {"target": third, "icl-kl": third, "self-anchor": third}
+
+
+def test_a_weight_beside_the_target_shares_what_fractions_of_the_whole_leave() -> None:
+    found = weights("full", "icl-mix", {"icl-kl": {"weight": 0.3}})
+    assert found == pytest.approx({"target": 0.8 * 0.7, "icl-mix": 0.2, "icl-kl": 0.8 * 0.3})
+    assert weights("full", {"icl-mix": {"weight": 0.3, "share": 0.1}}, {"general": {"share": 0.15}}) == pytest.approx(
+        {"target": 0.55, "icl-mix": 0.3, "general": 0.15}
+    )
+
+
+def test_the_order_of_additions_changes_no_weight() -> None:
+    names = list(ADDITIONS)
+    assert weights("full", *names) == pytest.approx(weights("full", *reversed(names)))
+
+
+def test_an_addition_takes_options_of_its_term() -> None:
+    shown, strategy, _ = resolve_method(
+        ["full", {"icl-kl": {"weight": 0.3, "temperature": 2, "share": 0.2, "kept": 16, "visits": 2}}]
+    )
+    stream, term = strategy.streams[1], strategy.terms[1]
+    assert shown == "full+icl-kl"
+    assert (stream.share, stream.visits, stream.shots, stream.source) == (0.2, 2, (1, 8), "anchors")
+    assert (term.kind, term.stream, term.temperature, term.kept) == ("kl", "icl-kl", 2.0, 16)
+    assert (strategy.weight("target"), term.weight) == (pytest.approx(0.7), pytest.approx(0.3))
+    assert ADDITIONS["icl-kl"].term.temperature == 1
+
+
+def test_the_auxiliary_loss_may_be_annealed() -> None:
+    _, constant, _ = resolve_method(["value", "few-shot"])
+    _, annealed, _ = resolve_method(["value", {"few-shot": {"anneal": "linear"}}])
+    assert [term.anneal for term in constant.terms] == ["constant", "constant"]
+    assert [term.anneal for term in annealed.terms] == ["constant", "linear"]
+    assert annealed.terms[1].at(0.5) == pytest.approx(0.25)
+    assert annealed.terms[0].at(0.5) == pytest.approx(0.5), "the target's weight stays"
+
+
+def test_both_directions_on_any_stream_may_be_written_out() -> None:
+    _, strategy, _ = resolve_method(
+        {
+            "trainable": "value",
+            "streams": [{"name": "target"}, {"name": "mix", "sampler": "k-shot", "source": "icl", "share": 0.25}],
+            "terms": [
+                {"weight": 0.4},
+                {"kind": "kl", "weight": 0.1},
+                {"kind": "reverse-kl", "stream": "mix", "weight": 0.5, "temperature": 2},
+            ],
+        }
+    )
+    assert [(term.kind, term.stream) for term in strategy.terms] == [
+        ("nll", "target"), ("kl", "target"), ("reverse-kl", "mix"),
+    ]  # fmt: skip
 
 
 def test_all_additions_go_together() -> None:
@@ -92,7 +165,15 @@ def test_a_whole_strategy_may_be_written_out() -> None:
         ([["value"]], r"method \['value'\] is unknown"),
         ("icl-mix", r"icl-mix is an addition; name what to train first, such as \[full, icl-mix\]"),
         (["icl-mix", "value"], "is an addition"),
-        (["full", "lora"], "method addition 'lora' is unknown; use general or icl-mix"),
+        (["full", "lora"], "method addition 'lora' is unknown; use general or icl-mix or few-shot or icl-kl or"),
+        (["full", {"icl-kl": {"weight": 1}}], r"method.icl-kl.weight 1 must leave some of the loss to the target"),
+        (["full", {"icl-mix": {"weight": 1.5}}], r"method.icl-mix.weight 1.5 must leave some"),
+        (["full", {"icl-kl": {"weight": 0}}], r"method.icl-kl.weight: "),
+        (["full", {"icl-kl": {"temperature": -1}}], r"method.icl-kl.temperature: "),
+        (["full", {"icl-kl": {"anneal": True}}], r"method.icl-kl.anneal: "),
+        (["full", {"few-shot": {"temperature": 2}}], r"method.few-shot: .*temperature and kept belong to"),
+        (["full", {"icl-mix": {"weight": 0.6}}, {"general": {"weight": 0.5}}], r"the weights of .* sum to 1\.1"),
+        (["full", {"self-anchor": {"source": "icl"}}], r"method.self-anchor: .*the target's own inputs"),
         (["full", {"icl-mix": 3}], "method addition"),
         (["full", {"icl-mix": {}, "general": {}}], "method addition"),
         (["full", ["general"]], "method addition"),
@@ -123,14 +204,25 @@ def test_what_is_no_method_is_one_line_that_says_where(written: object, message:
     assert "\n" not in str(caught.value)
 
 
-@given(st.lists(st.floats(0.01, 0.99), min_size=1, max_size=4))
-def test_weights_sum_to_one_or_the_shares_are_refused(shares: list[float]) -> None:
-    added = [StreamSpec(name=f"added {i}", share=share) for i, share in enumerate(shares)]
-    if sum(shares) >= 1:
+PARTS = st.tuples(st.floats(0.01, 0.6), st.floats(0.01, 0.95), st.booleans())
+
+
+@given(st.lists(PARTS, min_size=1, max_size=4))
+def test_weights_sum_to_one_as_they_were_meant_or_are_refused(parts: list[tuple[float, float, bool]]) -> None:
+    added = [
+        Added(StreamSpec(name=f"added {i}", share=share), Term(stream=f"added {i}", weight=weight), beside)
+        for i, (share, weight, beside) in enumerate(parts)
+    ]
+    fixed = sum(weight for _, weight, beside in parts if not beside)
+    if sum(share for share, _, _ in parts) >= 1 or fixed >= 1:
         with pytest.raises(ConfigError, match="must leave something over"):
             compose(Everything(), added)
-    else:
-        assert sum(term.weight for term in compose(Everything(), added).terms) == pytest.approx(1)
+        return
+    target, *terms = compose(Everything(), added).terms
+    assert target.weight + sum(term.weight for term in terms) == pytest.approx(1)
+    for term, (_, weight, beside) in zip(terms, parts, strict=True):
+        alone = term.weight / (term.weight + target.weight) if beside else term.weight
+        assert alone == pytest.approx(weight)
 
 
 def test_general_says_what_it_sees_on_the_model_without_general_data() -> None:

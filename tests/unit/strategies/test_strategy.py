@@ -30,6 +30,22 @@ def test_weights_are_found_by_stream_not_by_place() -> None:
     assert strategy(MIX, terms=terms).weight("mix") == 0.2
 
 
+def test_a_stream_may_have_several_terms_and_weighs_their_sum() -> None:
+    terms = (Term(weight=0.5), Term(kind="kl", weight=0.2), Term(kind="reverse-kl", stream="mix", weight=0.3))
+    found = strategy(MIX, terms=terms)
+    assert found.weight("target") == pytest.approx(0.7)
+    assert found.weight("mix") == 0.3
+    assert found.kl_terms("target") == terms[1:2]
+    assert found.kl_terms("mix") == terms[2:]
+    assert strategy(MIX).kl_terms("mix") == ()
+
+
+@pytest.mark.parametrize(("progress", "left"), [(0.0, 1.0), (0.25, 0.75), (0.5, 0.5), (1.0, 0.0), (1.2, 0.0)])
+def test_a_weight_stays_or_falls_in_a_straight_line_to_0(progress: float, left: float) -> None:
+    assert Term(weight=0.4).at(progress) == 0.4
+    assert Term(weight=0.4, anneal="linear").at(progress) == pytest.approx(0.4 * left)
+
+
 def test_weights_may_be_rounded_as_one_writes_them() -> None:
     thirds = (Term(weight=0.6666667), Term(stream="mix", weight=0.3333333))
     assert strategy(MIX, terms=thirds).weight("mix") == 0.3333333
@@ -48,9 +64,14 @@ def test_a_strategy_comes_back_from_its_written_form() -> None:
         ({"streams": (StreamSpec(name="target", share=0.5), MIX)}, "and have no share"),
         ({"streams": (StreamSpec(name="target"), StreamSpec(name="mix"))}, "stream mix needs a share"),
         ({"streams": (StreamSpec(name="target"), MIX, StreamSpec(name="b", share=0.7))}, "the shares sum to 1;"),
-        ({"terms": (Term(),)}, "every stream needs one term"),
-        ({"terms": (Term(), Term(), Term(stream="mix"))}, "every stream needs one term"),
-        ({"terms": (Term(), Term(stream="other"))}, "every stream needs one term"),
+        ({"terms": (Term(),)}, r"every stream needs a term; streams are \['target', 'mix'\], .* \['target'\]"),
+        ({"terms": (Term(stream="mix"),)}, r"every stream needs a term; .* bound to \['mix'\]"),
+        ({"terms": (Term(), Term(stream="other"))}, r"every stream needs a term; .* \['other', 'target'\]"),
+        ({"terms": (Term(weight=0.3), Term(weight=0.3), Term(stream="mix", weight=0.4))}, "two terms of one kind"),
+        (
+            {"terms": (Term(weight=0.4), *(Term(kind="kl", stream="mix", weight=w) for w in (0.2, 0.4)))},
+            "two terms of one kind",
+        ),
         ({"terms": (Term(), Term(stream="mix", weight=0.5))}, r"the weights of the terms sum to 1\.5;"),
         ({"terms": (Term(weight=0.5), Term(stream="mix", weight=0.49999))}, r"sum to 0\.99999;"),
         ({"trainable": {"kind": "magic"}}, "magic"),
@@ -66,6 +87,9 @@ def test_what_does_not_fit_together_is_refused(fields: dict[str, Any], message: 
     "fields",
     [
         {"name": ""},
+        {"name": "a/b"},
+        {"sampler": "self-anchor", "source": "icl"},
+        {"visits": 0},
         {"share": 0},
         {"share": 1},
         {"share": float("nan")},
@@ -82,7 +106,26 @@ def test_a_stream_has_sensible_numbers_and_known_kinds(fields: dict[str, Any]) -
         StreamSpec(**{"name": "ok", **fields})
 
 
-@pytest.mark.parametrize("weight", [0, -1])
-def test_a_term_without_weight_is_none(weight: float) -> None:
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"weight": 0},
+        {"weight": -1},
+        {"kind": "js"},
+        {"anneal": "cosine"},
+        {"kind": "kl", "temperature": 0},
+        {"kind": "kl", "temperature": float("inf")},
+        {"kind": "kl", "kept": 0},
+    ],
+)
+def test_a_term_has_sensible_numbers_and_known_kinds(fields: dict[str, Any]) -> None:
+    assert Term(kind="kl", weight=0.1, temperature=2, kept=1).temperature == 2
     with pytest.raises(ValidationError):
-        Term(weight=weight)
+        Term(**fields)
+
+
+@pytest.mark.parametrize("fields", [{"temperature": 2.0}, {"kept": 8}])
+def test_what_only_a_kl_term_has_is_refused_elsewhere(fields: dict[str, Any]) -> None:
+    assert Term(kind="reverse-kl", **fields)
+    with pytest.raises(ValidationError, match="temperature and kept belong to the terms kl and reverse-kl"):
+        Term(**fields)

@@ -211,6 +211,35 @@ def test_prompts_are_those_of_the_harness(tmp_path, body):
     assert_equal_prompts(task, harness, [1, 0], 4)
 
 
+@pytest.mark.parametrize(
+    "splits",
+    [
+        "training_split: train\nvalidation_split: dev\ntest_split: test",
+        "training_split: train\nvalidation_split: dev",
+        "validation_split: dev\ntest_split: test",
+        "validation_split: dev",
+        "test_split: test",
+        "training_split: train\ntest_split: test\nfewshot_split: dev",
+        "training_split: train\ntest_split: test\nfewshot_split: test",
+        "test_split: test\nfewshot_split: train\nfewshot_config: {split: dev}",
+    ],
+)
+def test_splits_are_those_of_the_harness(tmp_path, splits):
+    names = ("train", "dev", "test")
+    for name in names:
+        lines = lines_of(*({"question": f"{name} {n}", "answer": "x"} for n in range(20)))
+        (tmp_path / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    files = ", ".join(f"{name}: {name}.jsonl" for name in names)
+    path = tmp_path / "task.yaml"
+    head = f"task: task\ndataset_path: json\ndataset_kwargs: {{data_files: {{{files}}}}}\n"
+    path.write_text(head + WRITTEN + splits, encoding="utf-8")
+    (task,) = read_suite(path).suite.tasks
+    harness = harness_task(path, tmp_path / "cache")
+    assert [example.input for example in task.examples] == list(harness.eval_docs["question"])
+    shown = [example.input for example in task.pool or task.examples]
+    assert shown == [document["question"] for document in harness.fewshot_docs()]
+
+
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 
 
@@ -298,7 +327,10 @@ WRITTEN = "doc_to_text: question\ndoc_to_target: answer\n"
         (CHOICE.replace("{{question}}", "{{questoin}}"), "doc_to_text: 'questoin' is undefined"),
         (CHOICE.replace("{{question}}", "{{''.__class__.__mro__}}"), "access to attribute '__class__'"),
         (CHOICE.replace("label", "answers"), "doc_to_target gives ['0', '0.0'], which is not one of the 3 choices"),
-        (CHOICE.replace("label", '"{{answers}}"'), "doc_to_target gives ['0', '0.0'], which is not one of the 3 choices"),
+        (
+            CHOICE.replace("label", '"{{answers}}"'),
+            "doc_to_target gives ['0', '0.0'], which is not one of the 3 choices",
+        ),
         (CHOICE.replace("label", "question"), "doc_to_target gives 'What is 0 + 0?', which is not one"),
         (CHOICE.replace("label", "-1"), "doc_to_target gives -1, which is not one"),
         (CHOICE.replace("label", "3"), "doc_to_target gives 3, which is not one"),
@@ -451,6 +483,10 @@ def test_words_that_mean_two_things_are_refused_unless_quoted(tmp_path):
     path.write_text("task: t\ndoc_to_choice: [no, yes]\n", encoding="utf-8")
     with pytest.raises(DataError, match=r'task\.yaml: doc_to_choice has the word no, .*; write "no" in quotes'):
         load_task_file(path).check_keys()
+    for word in ("yes", "No", "on", "OFF", "012", "0o7", "1_0", "12:30", "1e3", "-.5"):
+        path.write_text(f"task: t\ntest_split: {word}\n", encoding="utf-8")
+        with pytest.raises(DataError, match=f"test_split has the word {word}, "):
+            load_task_file(path).check_keys()
     path.write_text("task: t\nfewshot_config: {on: 1}\n", encoding="utf-8")
     with pytest.raises(DataError, match="fewshot_config has the word on"):
         load_task_file(path).check_keys()

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.training import EXAMPLES, UPPER, byte_tokenizer, few_shot, plan, target
 
-from keepshot.episodes import KShot
+from keepshot.episodes import Bank, KShot
 from keepshot.errors import ConfigError, DataError
 from keepshot.prompts import PLAIN, encode
 from keepshot.tasks.example import Example
@@ -196,6 +196,27 @@ def test_planning_from_a_saved_state_is_planning_straight_on(
     assert [next(again) for _ in range(3)] == straight[before:]
     assert seconds == 1.5
     assert straight[-1].after.step == before + 3
+
+
+@pytest.mark.parametrize("max_length", [128, 40])
+@pytest.mark.parametrize("scored", ["all", "last"])
+def test_rows_of_a_stream_are_those_that_steps_have(scored: str, max_length: int) -> None:
+    """Also where they were too long; only the coefficients belong to the step."""
+    stream = few_shot(scored=scored)
+    bank = replace(stream, sampler=Bank("few-shot", stream.sampler, 4, 0))
+    planner = plan(target(), bank, max_length=max_length)
+    fixed = planner.rows("few-shot", [bank.sampler.row(place) for place in range(4)])
+    assert [effect(row) for row in fixed] == pytest.approx([1.0] * 4)
+    by_name = {row.name: row for row in fixed}
+    found = [row for step in first_steps(planner, 6) for row in of(step.rows, "few-shot")]
+    assert {row.name for row in found} == set(by_name)
+    assert len(found) > 8, "rows are visited again"
+    for row in found:
+        assert replace(row, coefficient=1.0) == replace(by_name[row.name], coefficient=1.0)
+    examples = [planner.streams[0].sampler.draw(index) for index in range(8)]
+    in_step = of(planner.plan(planner.start()).rows, "target")
+    assert [row.row for row in planner.rows("target", examples)] == [row.row for row in in_step]
+    assert planner.rows("few-shot", []) == []
 
 
 def test_looking_ahead_changes_nothing() -> None:

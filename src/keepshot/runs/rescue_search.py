@@ -1,0 +1,127 @@
+"""Which point between a base and a tuned model to take: first one coefficient, then one per group."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from keepshot.evaluate import Estimate
+from keepshot.models.interpolate import Group
+
+Stage = Literal["common", "groups"]
+Measured = tuple[Estimate, Estimate]
+"""Accuracy on the target, and retention."""
+
+Measure = Callable[[Mapping[Group, float]], Measured]
+
+GRID = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""What a group's coefficient is tried at: a finer grid would choose by the noise of the validation suite."""
+
+# A second round can use what the first gained; more have not been seen to change anything.
+_ROUNDS = 2
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A model between base and tuned, as the validation data and suite see it.
+
+    Attributes:
+        stage: `common`: all groups have one coefficient; `groups`: each its own.
+        coefficients: By group; 0 is the base, 1 the tuned model.
+        target: Zero-shot accuracy on the target's validation part.
+        retention: Against the base, on the validation suite.
+    """
+
+    stage: Stage
+    coefficients: Mapping[Group, float]
+    target: Estimate
+    retention: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The end of a search.
+
+    Attributes:
+        points: All that were measured, in order, each once.
+        chosen: One of them.
+        reason: Why, in one sentence.
+    """
+
+    points: tuple[Point, ...]
+    chosen: Point
+    reason: str
+
+
+def search(
+    measure: Measure,
+    groups: Sequence[Group],
+    *,
+    steps: int,
+    max_loss: float,
+    by_group: bool = True,
+    seen: Callable[[Point], None] = lambda point: None,
+) -> Found:
+    """The point with the highest retention among those whose target accuracy is the tuned model's, less at most a bit.
+
+    First every group has the same coefficient, 0 to 1 in `steps` steps. From the best of these, each group in turn is
+    tried at every value of `GRID` while the others stay, and moves only where that is better; then once more. Of points
+    that keep the same, the one with the higher target accuracy is taken, then the one nearer to the tuned model. The
+    tuned model itself is always allowed, so that there is always an answer.
+
+    Args:
+        measure: Called with the coefficients of a point; never twice with the same.
+        groups: At least one; with one, the second stage is left out.
+        steps: Of the first stage.
+        max_loss: The loss of target accuracy that is accepted, as a fraction of all answers.
+        by_group: Whether there is a second stage.
+        seen: Called with every point as soon as it is measured.
+
+    Example:
+        >>> def measure(coefficients):
+        ...     a = coefficients["all"]
+        ...     return Estimate(min(1.0, 2 * a), 0.0, 1.0), Estimate(1 - a * a, 0.0, 1.0)
+        >>> search(measure, ["all"], steps=10, max_loss=0.01).chosen.coefficients
+        {'all': 0.5}
+    """
+    points: dict[tuple[float, ...], Point] = {}
+
+    def look(stage: Stage, coefficients: Mapping[Group, float]) -> Point:
+        place = tuple(coefficients[group] for group in groups)
+        if place not in points:
+            points[place] = Point(stage, dict(coefficients), *measure(coefficients))
+            seen(points[place])
+        return points[place]
+
+    common = [look("common", dict.fromkeys(groups, step / steps)) for step in range(steps + 1)]
+    tuned = common[-1]
+    least = tuned.target.value - max_loss - _ROUNDING
+
+    def worth(point: Point) -> tuple[bool, float, float, float]:
+        return (
+            point.target.value >= least,
+            point.retention.value,
+            point.target.value,
+            sum(point.coefficients.values()),
+        )
+
+    best = max(common, key=worth)
+    for _ in range(_ROUNDS if by_group and len(groups) > 1 else 0):
+        before = best
+        for group in groups:
+            tried = [look("groups", {**best.coefficients, group: value}) for value in GRID]
+            best = max(best, *tried, key=worth)
+        if best is before:
+            break
+    return Found(tuple(points.values()), best, _reason(best, tuned, points.values(), max_loss))
+
+
+def _reason(best: Point, tuned: Point, points: Collection[Point], max_loss: float) -> str:
+    allowed = sum(point.target.value >= tuned.target.value - max_loss - _ROUNDING for point in points)
+    whose = f"{allowed} of {len(points)} points whose target accuracy is at most {max_loss:g} below the tuned model's"
+    if best is tuned:
+        return f"No point keeps more than the tuned model ({best.retention.value:.3f}) among {whose}"
+    return (
+        f"It keeps most ({best.retention.value:.3f}, the tuned model {tuned.retention.value:.3f}) among {whose} "
+        f"({best.target.value:.3f} and {tuned.target.value:.3f})"
+    )

@@ -6,6 +6,7 @@ Everything that the command line does is one call here:
     keepshot.evaluate("mini", suite="mini")         # the n-shot curve of any model
     keepshot.rescue("mini", "runs/intents", output="runs/rescued")    # few-shot ability given back
     keepshot.gate("runs/intents", max_drop=0.05)    # pass, fail, insufficient
+    keepshot.compare("compare.yaml")                # methods x learning rates, and which one to take
     keepshot.demo("runs/demo")                      # three methods side by side on the bundled model
 """
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from keepshot.evaluate import Evaluation, EvaluationPlan
     from keepshot.report import Report, read_report, render
     from keepshot.runs import RunFolder, default_cache, demo, evaluate, evaluate_against, gate, tune
+    from keepshot.runs.comparison import compare
     from keepshot.runs.rescue import RescueSettings, rescue
     from keepshot.tasks.check import check_data
     from keepshot.tasks.example import Example, Suite, Task, Turn
@@ -31,6 +33,7 @@ _HOMES = {
     "keepshot.report": ("Report", "read_report", "render"),
     "keepshot.runs": ("RunFolder", "default_cache", "demo", "evaluate", "evaluate_against", "gate", "tune"),
     "keepshot.runs.rescue": ("RescueSettings", "rescue"),
+    "keepshot.runs.comparison": ("compare",),
     "keepshot.tasks.check": ("check_data",),
     "keepshot.tasks.example": ("Example", "Suite", "Task", "Turn"),
     "keepshot.tasks.read": ("read_examples", "read_suite", "read_task"),
@@ -51,6 +54,7 @@ __all__ = [
     "Task",
     "Turn",
     "check_data",
+    "compare",
     "default_cache",
     "demo",
     "evaluate",

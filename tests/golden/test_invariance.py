@@ -11,10 +11,19 @@ from safetensors.torch import load_file, save_file
 from tests import processes
 from tests.architectures import ARCHITECTURES
 from tests.training import byte_tokenizer, few_shot, plan, prepared, target, trainer_of
+from tests.unit.train.anchored import (
+    TWO_KINDS,
+    anchored_plan,
+    anchored_trainer,
+    full_step,
+    objective_of,
+    perturbed,
+    strategy_loss,
+)
 from torch import Tensor, nn
 
 from keepshot.strategies import Everything, Roles, token_nll
-from keepshot.train import MicroBatch, PlannedRow, Planner, Step, collate, micro_batches
+from keepshot.train import MicroBatch, Objective, PlannedRow, Planner, Step, collate, micro_batches
 
 STREAMS = ("target", "few-shot")
 Result = tuple[float, dict[str, Tensor]]
@@ -132,6 +141,116 @@ def test_a_step_of_the_trainer_is_the_definition(
     assert trainer.plan_state == step.after
 
 
+NAMES = tuple(stream.name for stream in TWO_KINDS.streams)
+PROGRESS = (0.0, 0.5, 1.0)
+
+
+@pytest.fixture(scope="module")
+def anchored_step() -> Step:
+    return full_step(anchored_plan(TWO_KINDS))
+
+
+@pytest.fixture(scope="module")
+def objective() -> Objective:
+    return objective_of(ARCHITECTURES["llama"](), TWO_KINDS, anchored_plan(TWO_KINDS))
+
+
+@pytest.fixture(scope="module")
+def moved() -> nn.Module:
+    """A model that is no longer its base, so that no KL is 0."""
+    return perturbed(prepared(ARCHITECTURES["llama"](), Everything()).model)
+
+
+@pytest.fixture(scope="module")
+def anchored_references(moved: nn.Module, anchored_step: Step) -> dict[float, Result]:
+    """By the definition against the base itself, a row by itself: no cache, no batch."""
+    base = ARCHITECTURES["llama"]()
+    return {p: result(moved, iter([strategy_loss(TWO_KINDS, moved, base, anchored_step, p)])) for p in PROGRESS}
+
+
+def anchored_loss(model: nn.Module, objective: Objective, batch: MicroBatch, progress: float) -> Tensor:
+    logits = model(input_ids=batch.input_ids, use_cache=False, logits_to_keep=batch.keep).logits
+    return objective.weighted(objective.losses(logits, batch), batch, progress)
+
+
+def assert_close(found: Result, expected: Result) -> None:
+    """Value and whole gradient; logs of small probabilities have fewer digits than the NLL alone."""
+    assert found[0] == pytest.approx(expected[0], rel=1e-5)
+    assert found[1].keys() == expected[1].keys()
+    mine, theirs = (torch.cat([some[1][name].flatten() for name in expected[1]]) for some in (found, expected))
+    assert float((mine - theirs).norm() / theirs.norm()) < 1e-5
+
+
+@pytest.mark.parametrize("progress", PROGRESS)
+@pytest.mark.parametrize("budget", [1, 90, 10_000])
+def test_nll_and_kl_are_the_definition_in_any_batch_shape(
+    budget: int,
+    progress: float,
+    moved: nn.Module,
+    objective: Objective,
+    anchored_step: Step,
+    anchored_references: dict[float, Result],
+) -> None:
+    batches = micro_batches(anchored_step.rows, NAMES, budget=budget)
+    losses = (anchored_loss(moved, objective, batch, progress) for batch in batches)
+    # A batch of rows that weigh nothing any more has no gradient to add.
+    found = result(moved, (loss for loss in losses if loss.requires_grad))
+    assert_close(found, anchored_references[progress])
+
+
+def test_the_order_of_rows_changes_no_kl(
+    moved: nn.Module, objective: Objective, anchored_step: Step, anchored_references: dict[float, Result]
+) -> None:
+    mixed = [*anchored_step.rows[1::2], *anchored_step.rows[::2]]
+    for rows in (mixed, mixed[::-1]):
+        loss = anchored_loss(moved, objective, collate(rows, NAMES), 0.5)
+        assert_close(result(moved, iter([loss])), anchored_references[0.5])
+
+
+@pytest.mark.parametrize("num_processes", [2, 3])
+def test_kl_of_processes_adds_up(
+    num_processes: int,
+    moved: nn.Module,
+    objective: Objective,
+    anchored_step: Step,
+    anchored_references: dict[float, Result],
+) -> None:
+    batches = [
+        batch
+        for process in range(num_processes)
+        for batch in micro_batches(anchored_step.rows, NAMES, budget=90, process=process, num_processes=num_processes)
+    ]
+    losses = (anchored_loss(moved, objective, batch, 0.5) for batch in batches)
+    assert_close(result(moved, losses), anchored_references[0.5])
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("budget", [1, 10_000])
+def test_a_step_of_the_trainer_with_kl_is_the_definition(
+    side: str,
+    budget: int,
+    objective: Objective,
+    anchored_step: Step,
+    anchored_references: dict[float, Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At every progress: the weights that fall are those of the step that is being computed."""
+    monkeypatch.setattr(byte_tokenizer(), "padding_side", side)
+    trained = prepared(ARCHITECTURES["llama"](), Everything())
+    perturbed(trained.model)
+    trainer = anchored_trainer(
+        trained, anchored_plan(TWO_KINDS), objective, tmp_path, {"max_steps": 2}, micro_batch_tokens=budget
+    )
+    for done, progress in ((0, 0.0), (1, 0.5)):
+        trainer.model.zero_grad()
+        trainer.state.global_step = done
+        loss = trainer.training_step(trainer.model, anchored_step)
+        found = {name: p.grad for name, p in trainer.model.named_parameters() if p.grad is not None}
+        assert_close((float(loss), found), anchored_references[progress])
+    assert trainer.plan_state == anchored_step.after
+
+
 def train_as(rank: int, size: int, folder: Path) -> None:
     """In a process of its own: two steps as process `rank` of `size`."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
@@ -142,7 +261,9 @@ def train_as(rank: int, size: int, folder: Path) -> None:
         "optim": "sgd", "max_steps": 2, "weight_decay": 0.1, "max_grad_norm": 0.5, "save_strategy": "steps",
         "save_steps": 2,
     }  # fmt: skip
-    trainer = trainer_of(trained, planner(), folder, fields, micro_batch_tokens=90)
+    steps = anchored_plan(TWO_KINDS)
+    objective = objective_of(trained.model, TWO_KINDS, steps)
+    trainer = anchored_trainer(trained, steps, objective, folder, fields, micro_batch_tokens=90)
     assert trainer.accelerator.num_processes == size
     trainer.train()
     save_file({name: p.detach() for name, p in trained.model.named_parameters()}, folder / f"weights-{rank}")
@@ -169,8 +290,9 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     ]
     assert len(rows[0]) == len(rows[1]) == 2
     for alone, together in zip(*rows, strict=True):
-        for name in ("loss", "nll/target", "nll/few-shot", "grad_norm", "tokens"):
-            assert together[name] == pytest.approx(alone[name], rel=1e-5), name
+        for name in ("loss", "nll/target", "nll/few-shot", "kl/anchors", "reverse-kl/target", "grad_norm", "tokens"):
+            assert together[name] == pytest.approx(alone[name], rel=1e-5, abs=1e-7), name
+    assert rows[0][1]["kl/anchors"] > 1e-5, "the second step is away from the base"
     checkpoint = tmp_path / "2" / "checkpoints" / "checkpoint-2"
     saved = load_file(checkpoint / "trainable.safetensors")
     assert all(torch.equal(saved[name], first[name]) for name in moved)

@@ -18,6 +18,7 @@ from keepshot.train import checkpoints
 Killed = tuple[str, str, int]
 """Where a run dies: module, function, and at which call of it."""
 
+WHILE_KEEPING_THE_REFERENCE = ("keepshot.runs.references", "save_bank", 1)
 WHILE_WRITING = ("keepshot.train.trainer", "save_plan", 2)
 JUST_AFTER_A_CHECKPOINT = ("keepshot.train.trainer", "rotate", 1)
 IN_A_STEP = ("keepshot.train.trainer", "micro_batches", 4)
@@ -51,6 +52,10 @@ def exit_code(
     return processes.exit_code(processes.start(run, config, resume, killed, base))
 
 
+METHODS: dict[str, Any] = {"lora": "lora", "value": ["value", "icl-kl"]}
+"""An adapter alone, and a part of the weights held to the base on fixed rows."""
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A target and a suite of one task."""
@@ -71,7 +76,7 @@ def config_of(data: Path) -> Callable[[str, Path], dict[str, Any]]:
         return {
             "model": "mini",
             "data": {"train": str(data / "train.jsonl"), "test": str(data / "test.jsonl")},
-            "method": method,
+            "method": METHODS[method],
             "suite": str(data / "suite"),
             "output": str(output),
             "train": {
@@ -111,14 +116,14 @@ def weights(folder: Path, method: str) -> bytes:
         ("lora", [WHILE_WRITING]),
         ("lora", [IN_A_STEP, JUST_AFTER_A_CHECKPOINT]),
         ("lora", [AFTER_TRAINING]),
-        ("value", [WHILE_WRITING, WHILE_SAVING_THE_MODEL]),
+        ("value", [WHILE_KEEPING_THE_REFERENCE, WHILE_WRITING, WHILE_SAVING_THE_MODEL]),
         ("value", [BEFORE_EVALUATING, BEFORE_THE_REPORT]),
     ],
     ids=[
         "writing a checkpoint",
         "a step, then after a checkpoint",
         "trained",
-        "writing twice",
+        "asking, then writing twice",
         "saved, then evaluated",
     ],
 )
@@ -140,12 +145,15 @@ def test_a_killed_run_ends_with_the_same_bits(
     evaluations = [json.loads((folder / "eval_after.json").read_text()) for folder in (one, other)]
     assert evaluations[0] == evaluations[1]
     assert steps(other) == steps(one)
+    assert any(kl for _, _, kl in steps(one)) == (method == "value")
+    for training in (json.loads((folder / "training.json").read_text()) for folder in (one, other)):
+        assert training["reference"].keys() == ({"icl-kl"} if method == "value" else set())
     reports = [json.loads((folder / "report.json").read_text()) for folder in (one, other)]
     assert reports[0]["cost"]["tokens"] == reports[1]["cost"]["tokens"]
     assert reports[0]["cost"]["steps"] == reports[1]["cost"]["steps"] == 6
     assert reports[0]["retention"] == reports[1]["retention"]
 
 
-def steps(folder: Path) -> list[tuple[int, float]]:
+def steps(folder: Path) -> list[tuple[int, float, float | None]]:
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [(row["step"], row["nll/target"]) for row in rows]
+    return [(row["step"], row["nll/target"], row.get("kl/icl-kl")) for row in rows]

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from keepshot.cli import show
+from keepshot.cli.compare import compare
 from keepshot.cli.evaluation import evaluate
 from keepshot.cli.rescue import rescue
 
@@ -24,6 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command("tune")(tune)
     app.command("eval")(evaluate)
     app.command("rescue")(rescue)
+    app.command("compare")(compare)
     app.command("gate")(gate)
     app.command("report")(report)
     app.command("methods")(methods)

@@ -72,7 +72,7 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
             raise
         return _fail(console, f"unexpected {type(error).__name__}: {error} (--debug shows where)", debug)
     if status == 130:  # how click says that the user pressed Ctrl-C
-        console.print("stopped; the same command with --resume goes on from the last checkpoint", markup=False)
+        console.print("stopped; the same command (tune: with --resume) goes on where it was", markup=False)
     return status if isinstance(status, int) else 0
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from keepshot.tasks.example import Example
 
-Scored = Literal["last", "all"]
+Scored = Literal["last", "all", "later"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Episode:
         stream: The stream that it belongs to.
         name: Says where it came from, for messages about it.
         examples: Demonstrations in order, then the query.
-        scored: Whether only the query's answer is trained on, or every answer.
+        scored: Whether the query's answer alone is trained on, every answer, or every answer but the first.
     """
 
     stream: str

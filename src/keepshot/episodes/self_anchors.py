@@ -59,7 +59,8 @@ class SelfAnchors:
             long that fewer pairs fit, a row has fewer, but at least 4, and an input that would not fit 4 times is shown
             by its last words: they stand next to the answer, and inputs that begin alike often end differently. Without
             this bound, rows of long inputs would lose all pairs but the last when they are cut to length.
-        scored: Which answers are compared with the base's.
+        scored: Which answers are compared with the base's. The first question of a row is the target's own zero-shot
+            prompt, so its answer is left out.
 
     Raises:
         DataError: There are fewer than two different inputs.
@@ -79,7 +80,7 @@ class SelfAnchors:
     seed: int
     pairs: tuple[int, int] = (8, 16)
     characters: int = 2_000
-    scored: Scored = "all"
+    scored: Scored = "later"
     _material: "_Material" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

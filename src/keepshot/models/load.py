@@ -291,6 +291,10 @@ def _load_adapter(name: str, folder: Path, base: PreTrainedModel) -> PeftModel:
             model = PeftModel.from_pretrained(base, folder, torch_device=str(base.device))
         except (*_BROKEN, UserWarning) as error:
             raise ModelError(f"cannot load the adapter {name}: {_first_line(error)}") from error
+    if model.active_peft_config.is_prompt_learning:
+        raise ModelError(
+            f"{name} is a soft prompt ({model.active_peft_config.peft_type.value}), which keepshot does not load"
+        )
     return model.eval()
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from keepshot.files import write_text
 from keepshot.report.card import HUB_ID, escaped, markdown_table
-from keepshot.report.drawing import AFTER, INK, MUTED, label_ends, panel, percent_axis, save_png, style
+from keepshot.report.drawing import AFTER, INK, label_ends, panel, percent_axis, save_png, style
 from keepshot.report.tables import Table
 from keepshot.report.wording import ABSENT, DEFINITION, percent
 
@@ -26,7 +26,7 @@ def render_rescue(result: Mapping[str, Any], folder: Path) -> None:
 
 
 def draw_rescue(result: Mapping[str, Any]) -> Figure:
-    """Target accuracy and retention from the base (0) to the tuned model (1), as the validation data and suite see them.
+    """Target accuracy and retention from the base (0) to the tuned model (1), on validation data and suite.
 
     Points with a coefficient per group stand at their mean coefficient, faint; the chosen one is ringed.
     """
@@ -112,7 +112,7 @@ def point_line(point: Mapping[str, Any]) -> str:
 
     Example:
         >>> kept = {"value": 0.9, "low": 0.85, "high": 0.95}
-        >>> point_line({"stage": "common", "coefficients": {"mlp": 0.5, "rest": 0.5}, "target": kept, "retention": kept})
+        >>> point_line({"stage": "common", "coefficients": {"all": 0.5}, "target": kept, "retention": kept})
         '0.5: target 90.0% [85.0, 95.0], kept 90.0% [85.0, 95.0]'
     """
     if point["stage"] == "common":

@@ -184,7 +184,7 @@ class CompareConfig(Settings):
             sources=self.sources,
             suite=self.suite_name,
             output=str(output),
-            train={**self.train, "learning_rate": cell.learning_rate, "max_steps": cell.steps},
+            train={"disable_tqdm": True, **self.train, "learning_rate": cell.learning_rate, "max_steps": cell.steps},
             evaluate=self.evaluate,
             gate=self.gate,
             seed=cell.seed,

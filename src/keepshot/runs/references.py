@@ -70,12 +70,12 @@ class References:
     rows: Mapping[str, list[PlannedRow]]
     held_out: Mapping[str, list[PlannedRow]]
 
-    def report(self, model: CausalLM, args: TrainingArguments, budget: int) -> dict[str, dict[str, float | None]]:
+    def report(self, model: CausalLM, args: TrainingArguments, budget: int) -> dict[str, dict[str, int | float | None]]:
         """By stream: rows, tail mass that was not kept, and the mean KL to the base on rows that were never seen.
 
         Where training sees all rows, the KL is null.
         """
-        found: dict[str, dict[str, float | None]] = {}
+        found: dict[str, dict[str, int | float | None]] = {}
         for (stream, _), bank in self.objective.banks.items():
             held_out = self.held_out[stream]
             with _autocast(model, args):

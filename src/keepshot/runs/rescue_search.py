@@ -16,7 +16,7 @@ Measure = Callable[[Mapping[Group, float]], Measured]
 GRID = (0.0, 0.25, 0.5, 0.75, 1.0)
 """What a group's coefficient is tried at: a finer grid would choose by the noise of the validation suite."""
 
-# A second round can use what the first gained; more have not been seen to change anything.
+# Groups that may leave the common coefficient: each costs a round of len(groups) x len(GRID) points.
 _ROUNDS = 2
 _ROUNDING = 1e-9
 
@@ -64,8 +64,9 @@ def search(
 ) -> Found:
     """The point with the highest retention among those whose target accuracy is the tuned model's, less at most a bit.
 
-    First every group has the same coefficient, 0 to 1 in `steps` steps. From the best of these, each group in turn is
-    tried at every value of `GRID` while the others stay, and moves only where that is better; then once more. Of points
+    First every group has the same coefficient, 0 to 1 in `steps` steps. From the best of these, every group is tried at
+    every value of `GRID` while the others stay, and the one move that is best is made, if any is better; then once
+    more. (Group after group instead, the first would spend the accuracy that may be lost on next to nothing.) Of points
     that keep the same, the one with the higher target accuracy is taken, then the one nearer to the tuned model. The
     tuned model itself is always allowed, so that there is always an answer.
 
@@ -108,9 +109,8 @@ def search(
     best = max(common, key=worth)
     for _ in range(_ROUNDS if by_group and len(groups) > 1 else 0):
         before = best
-        for group in groups:
-            tried = [look("groups", {**best.coefficients, group: value}) for value in GRID]
-            best = max(best, *tried, key=worth)
+        tried = [look("groups", {**before.coefficients, group: value}) for group in groups for value in GRID]
+        best = max(before, *tried, key=worth)
         if best is before:
             break
     return Found(tuple(points.values()), best, _reason(best, tuned, points.values(), max_loss))

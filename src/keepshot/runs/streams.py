@@ -60,7 +60,7 @@ def _target_sampler(spec: StreamSpec, seed: int, target: TargetData) -> Sampler:
         case "k-shot":
             return KShot(spec.name, (as_task(target.name, target.train),), spec.shots, seed, spec.scored)
         case "self-anchor":
-            return SelfAnchors(spec.name, target.train, seed)
+            return SelfAnchors(spec.name, target.train, seed, scored=spec.scored)
 
 
 def _file_sampler(

@@ -35,8 +35,8 @@ def validation_questions(config: RunConfig, target: TargetData, validation_suite
     """Tasks to choose by and tasks to report on.
 
     The suite to choose by is the one that is named; for the bundled suite, tasks drawn from its universe that it does
-    not ask; for any other suite, a keyed half of its tasks, and the other half is reported on. In-context tasks over the
-    target's own inputs join both: over validation inputs here, over test inputs there, by different functions.
+    not ask; for any other suite, a keyed half of its tasks, and the other half is reported on. In-context tasks over
+    the target's own inputs join both: over validation inputs here, over test inputs there, by different functions.
 
     Args:
         config: Of the run: its suite and seed.

@@ -21,7 +21,7 @@ class StreamSpec(BaseModel):
             `sources.anchors` of the config.
         share: Fraction of all computed tokens; the target has none, it takes what is left.
         shots: Fewest and most demonstrations of a k-shot row.
-        scored: Whether every answer of a row is trained on or only the last.
+        scored: Whether every answer of a row is trained on, only the last, or all but the first (`later`).
         visits: How often a row is seen on average, where a KL term needs fixed rows.
     """
 
@@ -31,7 +31,7 @@ class StreamSpec(BaseModel):
     source: Literal["target", "general", "icl", "anchors"] = "target"
     share: float | None = Field(default=None, gt=0, lt=1)
     shots: tuple[int, int] = (1, 16)
-    scored: Literal["last", "all"] = "all"
+    scored: Literal["last", "all", "later"] = "all"
     visits: float = Field(default=4, gt=0)
 
     @model_validator(mode="after")

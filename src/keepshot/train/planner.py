@@ -223,6 +223,7 @@ class Planner:
 
 
 def _planned(stream: Stream, episode: Episode, row: Row, weight: float) -> PlannedRow:
-    scored = row.answers if episode.scored == "all" else row.answers[-1:]
+    # A row's first question is a zero-shot prompt; where one answer is left, that is all there is to score.
+    scored = {"all": row.answers, "later": row.answers[1:] or row.answers, "last": row.answers[-1:]}[episode.scored]
     count = sum(end - start for start, end in scored)
     return PlannedRow(stream.name, episode.name, row, scored, weight / count)

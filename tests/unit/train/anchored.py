@@ -120,7 +120,7 @@ def plain_term(term: Term, model: nn.Module, base: nn.Module, row: PlannedRow) -
     return term.temperature**2 * (first * (first / second).log()).sum(-1).mean()
 
 
-def plain_loss(strategy: Strategy, model: nn.Module, base: nn.Module, step: Step, progress: float) -> Tensor:
+def strategy_loss(strategy: Strategy, model: nn.Module, base: nn.Module, step: Step, progress: float) -> Tensor:
     """Every term's weight x its mean over the rows of its stream."""
     total = torch.zeros(())
     for term in strategy.terms:

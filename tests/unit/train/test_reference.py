@@ -16,9 +16,9 @@ from tests.unit.train.anchored import (
     full_step,
     objective_of,
     perturbed,
-    plain_loss,
     row_logits,
     rows_of,
+    strategy_loss,
 )
 from transformers.utils import logging
 
@@ -153,7 +153,7 @@ def test_the_cached_reference_trains_as_a_frozen_copy_of_the_base_does(name: str
     objective = objective_of(base, strategy, planner)
     model = perturbed(ARCHITECTURES[name]())
     step = full_step(planner)
-    expected = plain_loss(strategy, model, base, step, progress=0.25)
+    expected = strategy_loss(strategy, model, base, step, progress=0.25)
     expected.backward()
     gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()

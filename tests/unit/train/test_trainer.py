@@ -7,6 +7,7 @@ import pytest
 import torch
 from tests.architectures import ARCHITECTURES
 from tests.training import EXAMPLES, byte_tokenizer, few_shot, plan, prepared, target, trainer_of
+from tests.unit.train.anchored import TWO_KINDS, anchored_plan, anchored_trainer, objective_of, plain_term
 from torch import Tensor, nn
 from transformers.trainer_utils import set_seed
 from transformers.utils import logging
@@ -80,6 +81,82 @@ def test_a_log_over_several_steps_holds_their_mean(tmp_path: Path) -> None:
     for name in ("loss", "nll/target", "nll/few-shot"):
         assert first[name] == each[0][name]
         assert last[name] == pytest.approx((each[1][name] + each[2][name]) / 2, rel=1e-5)
+
+
+def test_every_log_row_tells_each_term_and_the_nll_beside_it(tmp_path: Path) -> None:
+    """By the definition, on the model as it was in that step: the learning rate is 0."""
+    planner, base = anchored_plan(TWO_KINDS), ARCHITECTURES["llama"]()
+    trained = prepared(ARCHITECTURES["llama"](), Everything())
+    with torch.no_grad():
+        trained.model.get_input_embeddings().weight.mul_(1.01)
+    objective = objective_of(base, TWO_KINDS, planner)
+    anchored_trainer(trained, planner, objective, tmp_path, {"learning_rate": 0.0}).train()
+    rows = log_rows(tmp_path)
+    steps = planner.steps(planner.start())
+    for done, row in enumerate(rows):
+        planned = next(steps).rows
+        loss = 0.0
+        for term in TWO_KINDS.terms:
+            mine = [r for r in planned if r.stream == term.stream]
+            with torch.no_grad():
+                mean = sum(float(plain_term(term, trained.model, base, r)) for r in mine) / len(mine)
+            assert row[f"{term.kind}/{term.stream}"] == pytest.approx(mean, rel=1e-3, abs=1e-6)
+            loss += term.at(done / 3) * mean
+        assert row["loss"] == pytest.approx(loss, rel=1e-4)
+        named = {name for name in row if "/" in name}
+        assert named == {f"nll/{s.name}" for s in planner.streams} | {"kl/anchors", "reverse-kl/target"}
+    assert len(rows) == 3
+
+
+def test_a_term_that_falls_to_0_falls_over_the_whole_training(tmp_path: Path) -> None:
+    """With a model that stands still the loss at each step shows the weight: 1, 3/4, 1/2, 1/4 of the first."""
+    falling = TWO_KINDS.model_copy(
+        update={"terms": tuple(term.model_copy(update={"anneal": "linear"}) for term in TWO_KINDS.terms)}
+    )
+    planner = anchored_plan(falling)
+    objective = objective_of(ARCHITECTURES["llama"](), falling, planner)
+    trained = prepared(ARCHITECTURES["llama"](), Everything())
+    trainer = anchored_trainer(trained, planner, objective, tmp_path, {"max_steps": 4, "learning_rate": 0.0})
+    trainer.train()
+    for done, row in enumerate(log_rows(tmp_path)):
+        whole = sum(term.weight * row[f"{term.kind}/{term.stream}"] for term in falling.terms)
+        assert row["loss"] == pytest.approx((1 - done / 4) * whole, rel=1e-4)
+
+
+@pytest.mark.parametrize("trainable", [Everything(), VALUE, Lora()])
+def test_a_kl_is_0_in_the_first_step_and_holds_the_model_back_after_it(
+    trainable: Everything | Roles | Lora, tmp_path: Path
+) -> None:
+    ends = []
+    for weight in (0.5, 1e-9):
+        terms = tuple(
+            term.model_copy(update={"weight": weight if term.kind == "kl" else 1 - weight})
+            for term in TWO_KINDS.terms
+            if (term.kind, term.stream) in {("nll", "target"), ("kl", "anchors")}
+        )
+        strategy = TWO_KINDS.model_copy(update={"streams": TWO_KINDS.streams[:2], "terms": terms})
+        planner = anchored_plan(strategy)
+        objective = objective_of(ARCHITECTURES["llama"](), strategy, planner)
+        trained = prepared(ARCHITECTURES["llama"](), trainable)
+        fields = {"max_steps": 10, "learning_rate": 3e-3}
+        anchored_trainer(trained, planner, objective, tmp_path / str(weight), fields).train()
+        kls = [row["kl/anchors"] for row in log_rows(tmp_path / str(weight))]
+        assert abs(kls[0]) < 1e-6  # the B of an adapter is 0 at first: its dropout changes nothing
+        ends.append(sum(kls[-3:]))
+    assert ends[0] < 0.7 * ends[1]
+
+
+def test_a_row_whose_kl_is_not_finite_is_named(tmp_path: Path) -> None:
+    planner = anchored_plan(TWO_KINDS)
+    trained = prepared(ARCHITECTURES["llama"](), VALUE)
+    objective = objective_of(trained.model, TWO_KINDS, planner)
+    bank = objective.banks["anchors", "kl"]
+    name = next(row.name for row in planner.plan(planner.start()).rows if row.stream == "anchors")
+    bank.reference.log_probs[slice(*bank.places[name])] = math.nan
+    with pytest.raises(RunError, match="the loss is not finite at step 1, in anchors episode") as caught:
+        anchored_trainer(trained, planner, objective, tmp_path).train()
+    assert name in str(caught.value)
+    assert "target example" not in str(caught.value)
 
 
 @pytest.mark.parametrize("trainable", [VALUE, Lora(dropout=0.0)])

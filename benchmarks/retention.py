@@ -1,43 +1,44 @@
-"""Retention of a method over training seeds.
+"""Retention at matched target accuracy, by a whole comparison.
 
-    python -m benchmarks.retention [METHOD] [LEARNING_RATE] [--seeds N] [--folder DIR]
+    python -m benchmarks.retention [CONFIG] [--set a.b=c ...]
 
-METHOD is written as in a config (`full`, `"[full, icl-mix]"`). Runs are kept in the folder and taken up again.
+CONFIG is one of `keepshot compare`. A comparison that is in its folder is taken up again. The last line is the
+retention of the method that comes first over all targets, with its interval.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
-from ruamel.yaml import YAML
+from keepshot.report.comparison import read_comparison
+from keepshot.report.comparison_page import comparison_lines
+from keepshot.runs.comparison import compare
+from keepshot.runs.comparison_config import load_comparison
 
-from keepshot.evaluate import mean_estimate
-from keepshot.files import read_json
-from keepshot.runs import tune
-from keepshot.runs.tour import Entry, demo_config
+RECIPE = Path(__file__).parents[1] / "recipes" / "compare-mini.yaml"
 
 
 def main() -> None:
-    """Print retention and target accuracy per seed, then the mean with its interval over seeds."""
+    """Print every method's figures over all targets, the recommendation, then the retention that it has."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("method", nargs="?", default="[full, icl-mix]")
-    parser.add_argument("learning_rate", nargs="?", type=float, default=2e-4)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--folder", type=Path, default=Path("runs/benchmark"))
+    parser.add_argument("config", nargs="?", type=Path, default=RECIPE)
+    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="a.b=c")
     options = parser.parse_args()
-    method = YAML(typ="safe", pure=True).load(options.method)
-    name = "+".join(method) if isinstance(method, list) else method
-    kept = []
-    for seed in range(options.seeds):
-        path = options.folder / f"{name}-{options.learning_rate:g}-seed{seed}"
-        if not (path / "report.json").exists():
-            tune(demo_config(Entry(name, method, options.learning_rate), path, seed), resume=True)
-        report = read_json(path / "report.json")
-        kept.append(report["retention"]["value"])
-        target = report["target"]["after"]["0"]["accuracy"]
-        print(f"seed {seed}: target {target:.3f}, retention {kept[-1]:.3f}", flush=True)
-    estimate = mean_estimate(kept)
-    assert estimate is not None, "an interval needs at least two seeds"
-    print(f"retention: {estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]")
+    config = load_comparison(options.config, options.overrides)
+    resume = (Path(config.output) / "config.yaml").exists()
+    folder = compare(config, resume=resume, say=lambda line: print(line, flush=True))
+    found = read_comparison(folder)
+    for method in found.methods:
+        kept = "not measurable" if method.retention is None else f"{method.retention.value:.3f}"
+        print(
+            f"{method.name}: target {method.accuracy.value:.3f}, retention {kept}, {method.time_ratio:.2f} x the time"
+        )
+    print(*comparison_lines(folder), sep="\n")
+    first = next((method for method in found.methods if method.name == found.advice.method), None)
+    if first is None or first.retention is None or first.retention.interval is None:
+        sys.exit("no method qualifies, so there is no retention to report")
+    interval = first.retention.interval
+    print(f"retention: {first.retention.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]")
 
 
 if __name__ == "__main__":

@@ -147,22 +147,27 @@ class Interpolation:
         finally:
             self.base = detach_adapter(adapted)
 
-    @torch.no_grad()
     def _go(self, model: CausalLM, by_group: Mapping[Group, float]) -> None:
         """From the tuned model to a point."""
         coefficients = dict.fromkeys((*GROUPS, "all"), 1.0) | dict(by_group)
-        if isinstance(model, PeftModel):
-            for path, layer in _lora_layers(model):
-                factor = _factor(_shares_of(path, self._shares), coefficients)
-                for matrix in _matrices_b(layer):
-                    rows = factor.to(matrix.device, matrix.dtype)
-                    matrix.mul_(rows.view(-1, *[1] * (matrix.dim() - 1)))
-            return
+        with torch.no_grad():
+            if isinstance(model, PeftModel):
+                self._scale(model, coefficients)
+            else:
+                self._interpolate(model, coefficients)
+
+    def _scale(self, model: PeftModel, coefficients: Mapping[Group, float]) -> None:
+        for path, layer in _lora_layers(model):
+            factor = _factor(_shares_of(path, self._shares), coefficients)
+            for matrix in _matrices_b(layer):
+                matrix.mul_(factor.to(matrix.device, matrix.dtype).view(-1, *[1] * (matrix.dim() - 1)))
+
+    def _interpolate(self, model: PreTrainedModel, coefficients: Mapping[Group, float]) -> None:
         start = dict(self.base.named_parameters())
         for name, end in model.named_parameters():
             shares = self._shares[name]
             factor = _factor(shares, coefficients).to(end.device)
-            if len(factor) > 1:
+            if factor.dim():
                 factor = factor.view([-1 if dim == shares[0].part.axis else 1 for dim in range(end.dim())])
             # In float32: between two 16-bit numbers that lie side by side there is nothing. `lerp` is exact at 0 and 1.
             between = torch.lerp(start[name].float(), end.float(), factor)
@@ -186,11 +191,11 @@ def _shares_of(path: str, shares: _Shares) -> Sequence[_Share]:
     return shares.get(f"{path}.weight") or whole[:1]
 
 
-def _factor(shares: Sequence[_Share], coefficients: Mapping[Group, float]) -> Float[Tensor, "features"]:
-    """The coefficient of every position along the axis that is shared out; a single one where none is."""
+def _factor(shares: Sequence[_Share], coefficients: Mapping[Group, float]) -> Float[Tensor, "..."]:
+    """The coefficient of every position along the axis that is shared out; a single number where none is."""
     spans = [(span, coefficients[share.group]) for share in shares for span in share.part.spans or ()]
     if not spans:
-        return torch.tensor([coefficients[shares[0].group]])
+        return torch.tensor(coefficients[shares[0].group])
     factor = torch.zeros(max(span.stop for span, _ in spans))
     for span, coefficient in spans:
         factor[span.start : span.stop] = coefficient
@@ -262,10 +267,9 @@ def _matrices_b(layer: LoraLayer) -> list[nn.Parameter]:
     return list(layer.lora_B[adapter].parameters())
 
 
-@torch.no_grad()
 def _probe(model: CausalLM) -> Float[Tensor, "1 tokens vocab"]:
     """Logits of a few arbitrary tokens."""
     vocabulary = model.get_input_embeddings().weight.shape[0]
     ids = torch.arange(_PROBE_TOKENS, device=model.device)[None] * 7 % vocabulary
-    with quiet():  # one of them may be the padding token
+    with torch.no_grad(), quiet():  # one of them may be the padding token
         return model(input_ids=ids, use_cache=False).logits.float()

@@ -21,6 +21,9 @@ TARGET_HEADER = (
     "", "method", "learning rate", "steps", "target zero-shot", "few-shot kept", "on own inputs", "on other inputs",
     "in the target's format", "in another", "training", "tokens", "",
 )  # fmt: skip
+TERMINAL_HEADER = (
+    "", "method", "setting", "target zero-shot", "few-shot kept", "own inputs", "other inputs", "cost", "",
+)  # fmt: skip
 GROUPS = ("own-input", "suite", "format matches target", "format differs")
 
 

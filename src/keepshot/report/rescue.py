@@ -47,7 +47,10 @@ def draw_rescue(result: Mapping[str, Any]) -> Figure:
                 color=colour, alpha=0.15, linewidth=0,
             )  # fmt: skip
             axis.plot(places, [p[name]["value"] for p in common], color=colour, linewidth=2, marker="o", markersize=4.5)
-            axis.plot([_mean(p) for p in others], [p[name]["value"] for p in others], "o", color=colour, alpha=0.25)
+            axis.plot(
+                [_mean(p) for p in others], [p[name]["value"] for p in others], "o", color=colour, alpha=0.35,
+                markersize=3, markeredgewidth=0,
+            )  # fmt: skip
             chosen = result["chosen"]
             axis.plot(
                 _mean(chosen), chosen[name]["value"], "o", color=colour, markersize=11, fillstyle="none",

@@ -134,15 +134,14 @@ class RetentionCallback(TrainerCallback):
         tasks = [task.name for task in self.suite.tasks]
         shots = headline_shots(self._base, after, tasks)
         kept = None if shots is None else retention(self._base, after, tasks, shots)
-        target = after.accuracy("target", 0) if self.target else None
-        kl = None if self._bank is None else mean_kl(model, self._rows, self._bank, KL_TOKENS)
+        accuracies = after.accuracy("target", 0) if self.target else None
         return Watched(
             step,
-            kept and kept.value,
-            kept and kept.low,
-            kept and kept.high,
-            target and sum(target) / len(target),
-            kl,
+            retention=kept.value if kept else None,
+            low=kept.low if kept else None,
+            high=kept.high if kept else None,
+            target=sum(accuracies) / len(accuracies) if accuracies else None,
+            kl_nats=None if self._bank is None else mean_kl(model, self._rows, self._bank, KL_TOKENS),
         )
 
     def _ask(self, model: CausalLM) -> Evaluation:

@@ -181,7 +181,7 @@ def mean_by_seed(values: Mapping[int, float | None]) -> float | None:
     return float(np.mean(known)) if known and len(known) == len(values) else None
 
 
-def _cheapness(setting: Setting) -> tuple[float, float]:
+def _cheapness(setting: Setting) -> tuple[int, float]:
     return -setting.steps, -setting.learning_rate
 
 

@@ -75,9 +75,8 @@ def compare(
     with in_use(RunFolder(folder)):
         _run_cells(config, cells, mine, grounds, say, progress)
         results = [target_result(config, ground, say, progress) for ground in grounds.values()]
-        notes = [note for ground in grounds.values() for note in ground.notes]
         write_text(folder / "compare.csv", comparison_table(config, results))
-        write_json(folder / "compare.json", comparison_report(config, results, notes))
+        write_json(folder / "compare.json", comparison_report(config, results))
         comparison_page(folder)
         if config.keep == "chosen":
             remove_others(config, results)

@@ -21,9 +21,6 @@ REFUSED = {
     "max_steps": "steps lists them",
     "num_train_epochs": "steps lists how long is trained",
 }
-MINI_VALIDATION = "mini-validation"
-HALF = "half"
-FULL = "full"
 
 
 class TargetConfig(BaseModel):
@@ -83,8 +80,8 @@ class CompareConfig(Settings):
     steps: Annotated[tuple[Annotated[Whole, Field(ge=1)], ...], Field(min_length=1)]
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
     validation_suite: str | None = None
-    validation: EvaluateConfig = EvaluateConfig(shots=(0, 4, 16), sets=4, queries=20)
-    baseline: str = FULL
+    validation: EvaluateConfig = EvaluateConfig(shots=(4, 16), sets=4, queries=20)
+    baseline: str = "full"
     match: Real = Field(default=0.99, gt=0, le=1)
     max_cost: Real = Field(default=1.25, ge=1)
     cost: Literal["time", "tokens"] = "time"
@@ -100,7 +97,7 @@ class CompareConfig(Settings):
                 raise ConfigError(f"{name} holds a number twice: {list(values)}")
         names = [contender.name for contender in self.contenders()]
         trained = [_trained(contender.method) for contender in self.contenders()]
-        unused = set(self.learning_rates) - {*names, *trained, "times"} if self._rates_by_name else ()
+        unused = set(self.learning_rates) - {*names, *trained} if self._rates_by_name else ()
         if unused:
             raise ConfigError(
                 f"learning_rates names {', '.join(map(str, unused))}, and the methods are {', '.join(names)}"
@@ -110,25 +107,16 @@ class CompareConfig(Settings):
                 f"methods lacks {self.baseline}, whose accuracy the others must match; add it, or set baseline to one "
                 f"of {', '.join(names)}"
             )
+        if self.evaluate.shots[0] > 0:
+            raise ConfigError("evaluate.shots must hold 0, which measures the target's accuracy")
+        for where, shots in (("evaluate", self.evaluate.shots), ("validation", self.validation.shots)):
+            if shots[-1] == 0:
+                raise ConfigError(f"{where}.shots must hold a number above 0, which measures retention")
+        if self.validation.sets < 2:
+            raise ConfigError("validation.sets must be 2 or more: one set shows no spread, and retention is not given")
         check_train_fields(self.train)
         self.named_targets()
         return self
-
-    @property
-    def validation_suite_name(self) -> str:
-        """The suite on which settings are chosen.
-
-        Raises:
-            ConfigError: Another model than `mini` has no default.
-        """
-        if self.validation_suite:
-            return self.validation_suite
-        if self.model == "mini" and self.suite_name == "mini":
-            return MINI_VALIDATION
-        raise ConfigError(
-            f"validation_suite is missing; name a folder of task files that are not in the suite, or {HALF} (a keyed "
-            "half of the suite's tasks chooses the settings, the other half is reported)"
-        )
 
     def named_targets(self) -> dict[str, DataConfig]:
         """The targets by name.

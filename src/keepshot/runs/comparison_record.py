@@ -31,7 +31,7 @@ GROUPS = {
 }
 
 
-def comparison_report(config: CompareConfig, targets: Sequence[TargetResult], notes: Sequence[str]) -> dict[str, Any]:
+def comparison_report(config: CompareConfig, targets: Sequence[TargetResult]) -> dict[str, Any]:
     """The content of `compare.json`."""
     everywhere = [name for name in targets[0].methods if all(name in target.methods for target in targets)]
     overall = {name: [target.methods[name] for target in targets] for name in everywhere}
@@ -55,7 +55,7 @@ def comparison_report(config: CompareConfig, targets: Sequence[TargetResult], no
         "targets": [_target(config, target) for target in targets],
         "settings": config.model_dump(mode="json"),
         "versions": versions(),
-        "notes": list(dict.fromkeys(notes)),
+        "notes": list(dict.fromkeys(note for target in targets for note in target.notes)),
     }
 
 
@@ -191,8 +191,8 @@ def _reason(config: CompareConfig, found: Recommendation, standings: Sequence[St
     if found.verdict == "clear":
         return f"{found.method.method} {first}; the next, {found.next.method}, {_told(config, found.next)}"
     return (
-        f"{found.method.method} and {found.next.method} cannot be told apart, since their intervals overlap: the former "
-        f"{first}, the latter {_told(config, found.next)}; more seeds or demonstration sets would narrow them"
+        f"{found.method.method} and {found.next.method} cannot be told apart, since their intervals overlap: the "
+        f"former {first}, the latter {_told(config, found.next)}; more seeds or demonstration sets would narrow them"
     )
 
 

@@ -41,8 +41,14 @@ class Measured:
 
     @property
     def accuracies(self) -> list[Estimate]:
-        """On the target, without examples, by seed."""
+        """On the target, without examples, by seed.
+
+        Raises:
+            RunError: A test row does not fit the context.
+        """
         points = [report["target"]["after"]["0"] for report in self.reports]
+        if any(point is None for point in points):
+            raise RunError("a test row is longer than the model's context without any examples; leave it out")
         return [Estimate(point["accuracy"], point["low"], point["high"]) for point in points]
 
     def kept(self, group: str = "") -> list[Estimate] | None:
@@ -64,6 +70,7 @@ class TargetResult:
         cells: All that were tried, with validation retention where it could be measured.
         methods: Those with a usable setting, by name.
         failed: Why methods have none, by name.
+        notes: What a reader should know.
     """
 
     name: str
@@ -72,6 +79,7 @@ class TargetResult:
     cells: tuple[tuple[Tried, float | None], ...]
     methods: Mapping[str, Measured]
     failed: Mapping[str, str]
+    notes: tuple[str, ...]
 
 
 def target_result(config: CompareConfig, ground: Ground, say: Say, progress: Progress | None) -> TargetResult:
@@ -95,7 +103,8 @@ def target_result(config: CompareConfig, ground: Ground, say: Say, progress: Pro
     settings = _settings(found)
     least = threshold(settings, config.baseline, config.match)
     if least is None:
-        raise RunError(f"every training of {config.baseline} on {name} failed ({found[0][0].failed}): lower its rates")
+        why = next(one.failed for one, _ in found if one.failed and one.cell.method == config.baseline)
+        raise RunError(f"every setting of {config.baseline} on {name} failed ({why}); lower its learning_rates")
     chosen = choose(settings, least)
     answered(base, "before", lambda: subject_of(base, config.model), progress)
     methods = {}
@@ -112,7 +121,13 @@ def target_result(config: CompareConfig, ground: Ground, say: Say, progress: Pro
         folders = tuple((Path("cells") / one.folder).as_posix() for one in of_setting)
         methods[method] = Measured(setting, choice.matched, reports, folders)
     failed = {one.cell.method: one.failed for one, _ in found if one.failed and one.cell.method not in methods}
-    return TargetResult(name, least, tuple(settings), tuple(found), methods, failed)
+    notes = list(ground.notes)
+    if all(setting.retention is None for setting in settings):
+        notes.append(
+            f"Settings on {name} were chosen without retention, which the validation suite does not allow to measure: "
+            "of those that match, the one with the fewest steps and the lowest learning rate."
+        )
+    return TargetResult(name, least, tuple(settings), tuple(found), methods, failed, tuple(notes))
 
 
 def _kept(run: Run, before: Evaluation, done: Tried) -> float | None:

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from keepshot.errors import ConfigError, KeepshotError, ModelError, RunError
 from keepshot.evaluate import Evaluation, EvaluationPlan
 from keepshot.models.interpolate import Interpolation
 from keepshot.models.load import load_model, load_tokenizer, model_source, peft_warnings
-from keepshot.runs import rescue as module
+from keepshot.runs import rescue_search
 from keepshot.runs.evaluation import default_cache, evaluate
 from keepshot.runs.rescue import Rescued, RescueSettings, rescue
 from keepshot.tasks.builtin import builtin_suite, builtin_target
 from keepshot.tasks.read import read_suite
+
+module = import_module("keepshot.runs.rescue")  # its function of the same name may hide it
 
 MINI = {task.name: task for task in builtin_suite().tasks}
 SETTINGS = RescueSettings(
@@ -151,28 +154,44 @@ def test_the_card_has_the_coefficients_and_the_figures(done: Rescued) -> None:
     assert str(done.path.parent) not in card
 
 
-def test_a_known_model_is_not_asked_again(done: Rescued, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def again(done: Rescued, folder: Path) -> tuple[Rescued, list[Evaluation], int]:
+    """The same rescue once more, every evaluation of it, and how many answers it had to compute."""
     cache = default_cache()
     assert cache is not None
-    with sqlite3.connect(cache) as connection:
-        before = connection.execute("SELECT count(*) FROM scores").fetchone()
     asked: list[Evaluation] = []
-    ask = module.evaluate_tasks
-    monkeypatch.setattr(module, "evaluate_tasks", lambda *given: asked.append(ask(*given)) or asked[-1])
-    again = rescue(
-        "mini",
-        str(folder / "tuned"),
-        output=folder / "again",
-        data=str(folder / "data.jsonl"),
-        settings=settings(folder),
-    )
+    ask, counts = module.evaluate_tasks, [_answers(cache)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "evaluate_tasks", lambda *given: asked.append(ask(*given)) or asked[-1])
+        data, output = str(folder / "data.jsonl"), folder / "again"
+        found = rescue("mini", str(folder / "tuned"), output=output, data=data, settings=settings(folder))
+    return found, asked, _answers(cache) - counts[0]
+
+
+def _answers(cache: Path) -> int:
     with sqlite3.connect(cache) as connection:
-        assert connection.execute("SELECT count(*) FROM scores").fetchone() == before
+        return int(connection.execute("SELECT count(*) FROM scores").fetchone()[0])
+
+
+def test_a_known_model_is_not_asked_again(again: tuple[Rescued, list[Evaluation], int], done: Rescued) -> None:
+    found, asked, computed = again
     assert asked
-    assert {**again.result, "created": ""} == {**done.result, "created": ""}
+    assert computed == 0
+    assert {**found.result, "created": ""} == {**done.result, "created": ""}
 
 
-def test_an_adapter_is_scaled_and_peft_loads_it(folder: Path) -> None:
+def test_the_report_asks_only_what_the_search_did_not(again: tuple[Rescued, list[Evaluation], int]) -> None:
+    found, asked, _ = again
+    search, report = asked[:-3], asked[-3:]
+    assert [evaluation.model for evaluation in report] == ["base", "tuned", "rescued"]
+    tasks = [{task for evaluation in part for task in evaluation.tasks} for part in (search, report)]
+    assert tasks[0] & tasks[1] == {found.result["target"]["task"]}
+    prompts = [{item.prompt for evaluation in part for item in evaluation.items} for part in (search, report)]
+    assert not prompts[0] & prompts[1]
+
+
+def test_an_adapter_is_scaled_and_peft_loads_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rescue_search, "GRID", (0.0, 1.0))
     done = rescue(
         "mini",
         str(folder / "adapter"),

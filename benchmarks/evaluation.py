@@ -19,9 +19,9 @@ import torch
 
 from benchmarks.machine import matrix_rate
 from keepshot.episodes import demonstration_set
-from keepshot.evaluate import EvaluationPlan, evaluate_tasks
-from keepshot.evaluate.scorer import shared_lengths
-from keepshot.evaluate.tree import grow_tree, own_order
+from keepshot.evaluation import EvaluationPlan, evaluate_tasks
+from keepshot.evaluation.scorer import shared_lengths
+from keepshot.evaluation.tree import grow_tree, own_order
 from keepshot.prompts import PLAIN, Prompt, encode
 from keepshot.runs.evaluation import load_subject
 from keepshot.tasks.builtin import builtin_suite, builtin_target

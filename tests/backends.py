@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from keepshot.evaluate import Score, Subject
-from keepshot.evaluate.generation import cut
+from keepshot.evaluation import Score, Subject
+from keepshot.evaluation.generation import cut
 from keepshot.models.load import load_tokenizer
 from keepshot.prompts import PLAIN, Row, Template
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from keepshot.config import RunConfig, load_config
     from keepshot.errors import KeepshotError
-    from keepshot.evaluate import Evaluation, EvaluationPlan
+    from keepshot.evaluation import Evaluation, EvaluationPlan
     from keepshot.report import Report, read_report, render
     from keepshot.runs import RunFolder, default_cache, demo, evaluate, evaluate_against, gate, tune
     from keepshot.runs.comparison import compare
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "keepshot.config": ("RunConfig", "load_config"),
     "keepshot.errors": ("KeepshotError",),
-    "keepshot.evaluate": ("Evaluation", "EvaluationPlan"),
+    "keepshot.evaluation": ("Evaluation", "EvaluationPlan"),
     "keepshot.report": ("Report", "read_report", "render"),
     "keepshot.runs": ("RunFolder", "default_cache", "demo", "evaluate", "evaluate_against", "gate", "tune"),
     "keepshot.runs.rescue": ("RescueSettings", "rescue"),

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from keepshot.errors import ConfigError
-from keepshot.evaluate.plan import EvaluationPlan
+from keepshot.evaluation.plan import EvaluationPlan
 from keepshot.files import write_text
 from keepshot.prompts import TemplateName
 from keepshot.strategies import Strategy, resolve_method

@@ -3,7 +3,7 @@
 import pytest
 
 from keepshot.episodes import demonstration_set
-from keepshot.evaluate import score_levels
+from keepshot.evaluation import score_levels
 from keepshot.models.load import load_model, load_tokenizer
 from keepshot.prompts import PLAIN, encode
 from keepshot.tasks.builtin import builtin_suite

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 import keepshot
 from keepshot.config import load_config
+from keepshot.runs.comparison_config import load_comparison
 from keepshot.strategies import resolve_method
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +57,10 @@ def test_recipes_load() -> None:
     recipes = sorted((ROOT / "recipes").glob("*.yaml"))
     assert recipes
     for recipe in recipes:
-        assert load_config(recipe).strategy()[0]
+        if recipe.name.startswith("compare-"):
+            assert load_comparison(recipe).methods
+        else:
+            assert load_config(recipe).strategy()[0]
 
 
 def test_every_public_name_is_there() -> None:

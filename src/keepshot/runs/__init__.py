@@ -1,6 +1,6 @@
 """Whole jobs: the only room that knows both training and evaluation."""
 
-from keepshot.evaluate import EvaluationPlan
+from keepshot.evaluation import EvaluationPlan
 from keepshot.runs.data import load_suites
 from keepshot.runs.evaluation import (
     against_json,

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from keepshot.errors import ConfigError
-from keepshot.evaluate import Evaluation, EvaluationPlan, evaluate_tasks, headline_shots, retention
+from keepshot.evaluation import Evaluation, EvaluationPlan, evaluate_tasks, headline_shots, retention
 from keepshot.models.load import CausalLM
 from keepshot.prompts import TemplateName, encode
 from keepshot.runs.evaluation import as_subject

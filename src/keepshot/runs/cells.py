@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keepshot.errors import RunError
-from keepshot.evaluate import Evaluation, curve_points
+from keepshot.evaluation import Evaluation, curve_points
 from keepshot.files import read_json, write_json
 from keepshot.runs.comparison_config import Cell, CompareConfig
 from keepshot.runs.evaluation import Progress, Say
@@ -116,9 +116,9 @@ def run_cell(config: CompareConfig, cell: Cell, ground: Ground, say: Say, progre
             say(f"  failed: {error}")
         else:
             subject = cache(lambda: subject_of(run, str(run.model_path)))
-            found = answered(asked[TARGET], TARGET, subject, progress)
+            on_target = answered(asked[TARGET], TARGET, subject, progress)
             answered(asked[VALIDATION], VALIDATION, subject, progress)
-            done = Tried(cell, zero_shot(found, cell.target), cost)
+            done = Tried(cell, zero_shot(on_target, cell.target), cost)
         shutil.rmtree(run.folder.checkpoints, ignore_errors=True)
         write_json(run.folder.path / DONE, asdict(done))
     return done

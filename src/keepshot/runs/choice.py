@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from keepshot.evaluate import Estimate, mean_estimate
+from keepshot.evaluation import Estimate, mean_estimate
 
 Over = Literal["seeds", "sets"]
 # A mean over seeds of what was just reached is a little less in binary fractions.

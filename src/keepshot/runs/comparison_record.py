@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from keepshot.evaluate import Estimate, gate_verdict
+from keepshot.evaluation import Estimate, gate_verdict
 from keepshot.report import record, wording
 from keepshot.runs.choice import Pooled, Recommendation, Standing, averaged, front, pooled, recommend
 from keepshot.runs.comparison_config import CompareConfig
@@ -130,7 +130,7 @@ def _entries(
         assert accuracy is not None, "every report has a zero-shot accuracy"
         cost = time if config.cost == "time" else tokens
         standings.append(Standing(name, all(one.matched for one in measured), accuracy, kept, cost))
-        estimate = kept and Estimate(kept.value, kept.low, kept.high)
+        estimate = None if kept is None else Estimate(kept.value, kept.low, kept.high)
         entries.append(
             {
                 "method": name,

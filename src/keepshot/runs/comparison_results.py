@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from keepshot.errors import RunError
-from keepshot.evaluate import Estimate, Evaluation, headline_shots, retention
+from keepshot.evaluation import Estimate, Evaluation, headline_shots, retention
 from keepshot.files import read_json
 from keepshot.runs.cells import VALIDATION, Tried, base_folder, cell_folder, cell_run, choosing, tried
 from keepshot.runs.choice import Setting, choose, mean_by_seed, threshold
@@ -138,7 +138,7 @@ def _kept(run: Run, before: Evaluation, done: Tried) -> float | None:
     tasks = [task.name for task in run.suite.tasks]
     shots = headline_shots(before, after, tasks)
     estimate = None if shots is None else retention(before, after, tasks, shots)
-    return estimate and estimate.value
+    return None if estimate is None else estimate.value
 
 
 def _nobody() -> NoReturn:

@@ -11,7 +11,7 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from keepshot.errors import ConfigError, RunError
-from keepshot.evaluate import (
+from keepshot.evaluation import (
     AnswerStore,
     Evaluation,
     EvaluationPlan,
@@ -125,7 +125,7 @@ def evaluate(
         KeepshotError: The model or the suite cannot be used.
 
     Example:
-        >>> from keepshot.evaluate import EvaluationPlan
+        >>> from keepshot.evaluation import EvaluationPlan
         >>> found = evaluate("mini", plan=EvaluationPlan(shots=(0, 4), sets=2, queries=5))
         >>> len(found.items) == 2 * 2 * 5 * len(found.tasks)
         True

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from keepshot.errors import RunError
-from keepshot.evaluate import GateResult, gate_report
+from keepshot.evaluation import GateResult, gate_report
 from keepshot.files import read_json
 
 

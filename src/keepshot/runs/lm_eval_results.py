@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from keepshot.errors import RunError
-from keepshot.evaluate import Evaluation, mean_estimate
+from keepshot.evaluation import Evaluation, mean_estimate
 from keepshot.files import write_json
 from keepshot.runs.folder import versions
 from keepshot.tasks.example import Task

@@ -8,7 +8,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object, get_cpu_distributed_information
 
-from keepshot.evaluate import Processes
+from keepshot.evaluation import Processes
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keepshot.config import RunConfig
-from keepshot.evaluate import (
+from keepshot.evaluation import (
     Evaluation,
     check_paired,
     curve_points,

@@ -1,16 +1,18 @@
 """Repair: the model between a base and a broken fine-tune that gives few-shot ability back at the least cost."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from peft import PeftModel
 
 from keepshot.config import DataConfig
 from keepshot.errors import RunError
-from keepshot.evaluate import (
+from keepshot.evaluation import (
     Estimate,
     Evaluation,
     EvaluationPlan,
@@ -137,21 +139,36 @@ class _Judge:
             raise RunError(f"nothing can be chosen by the validation suite: {retention_report(found, found)['reason']}")
         return found
 
-    def measure(self, model: CausalLM, base: Evaluation) -> Measured:
-        """Target accuracy on the validation rows, and retention on the validation suite.
+    def target(self, model: CausalLM) -> Evaluation:
+        """Every validation row, zero-shot.
 
         Raises:
-            RunError: No validation row fits the context.
+            RunError: One does not fit the context.
         """
         target = self.setup.questions.target
         plan = zero_shot_plan(target, self.setup.settings.search_sets, self.setup.plan.seed)
-        point = curve_points(self._ask(model, "point", Suite("target", (target,)), plan), [target.name])["0"]
-        if point is None:
+        found = self._ask(model, "point", Suite("target", (target,)), plan)
+        if not found.items:
             raise RunError(f"a validation row of {target.name} is longer than the model's context; leave it out")
+        return found
+
+    def measure(self, model: CausalLM, base: Evaluation, tuned: Evaluation) -> Measured:
+        """What validation data and suite say of a model.
+
+        Args:
+            model: Between base and tuned.
+            base: Of `base`.
+            tuned: Of `target`.
+        """
+        found = self.target(model)
+        point = curve_points(found, list(found.tasks))["0"]
+        assert point is not None, "its rows fit"
+        lost = np.array([before.score - after.score for before, after in zip(tuned.items, found.items, strict=True)])
+        error = float(lost.std(ddof=1)) / math.sqrt(lost.size) if lost.size > 1 else 0.0
         others = self._ask(model, "point", self.setup.questions.suite, base.plan)
         kept = retention(base, others, list(base.tasks), base.plan.shots[0])
         assert kept is not None, "the base can do the tasks"
-        return Estimate(point["accuracy"], point["low"], point["high"]), kept
+        return Measured(Estimate(point["accuracy"], point["low"], point["high"]), float(lost.mean()) + error, kept)
 
     def _ask(self, model: CausalLM, name: str, suite: Suite, plan: EvaluationPlan) -> Evaluation:
         return evaluate_tasks(self._subject(model, name), suite, plan, self.progress)
@@ -173,9 +190,12 @@ def _choose(judge: _Judge, folder: Path, say: Say) -> tuple[Found, dict[str, Eva
         f"{base.plan.shots[0]} shots: target accuracy, retention"
     )
 
+    with between.at(1.0) as model:
+        tuned = judge.target(model)
+
     def measure(coefficients: Mapping[Group, float]) -> Measured:
         with between.at(coefficients) as model:
-            return judge.measure(model, base)
+            return judge.measure(model, base, tuned)
 
     settings = setup.settings
     found = search(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from keepshot.evaluate import Estimate, Evaluation, check_paired, curve_points, difference, retention_report
+from keepshot.evaluation import Estimate, Evaluation, check_paired, curve_points, difference, retention_report
 from keepshot.runs.folder import versions
 from keepshot.runs.rescue_search import Found, Point
 from keepshot.runs.rescue_setup import Setup
@@ -83,8 +83,9 @@ def point_json(point: Point) -> dict[str, Any]:
     return {
         "stage": point.stage,
         "coefficients": dict(point.coefficients),
-        "target": _plain(point.target),
-        "retention": _plain(point.retention),
+        "target": _plain(point.measured.target),
+        "loss": point.measured.loss,
+        "retention": _plain(point.measured.retention),
     }
 
 

@@ -1,15 +1,29 @@
 """Which point between a base and a tuned model to take: first one coefficient, then one per group."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from keepshot.evaluate import Estimate
+from keepshot.evaluation import Estimate
 from keepshot.models.interpolate import Group
 
 Stage = Literal["common", "groups"]
-Measured = tuple[Estimate, Estimate]
-"""Accuracy on the target, and retention."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What validation data and suite say of a model between base and tuned.
+
+    Attributes:
+        target: Zero-shot accuracy on the target's validation part.
+        loss: What it is below the tuned model's, plus one standard error of the difference.
+        retention: Against the base, on the validation suite.
+    """
+
+    target: Estimate
+    loss: float
+    retention: Estimate
+
 
 Measure = Callable[[Mapping[Group, float]], Measured]
 
@@ -23,19 +37,17 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A model between base and tuned, as the validation data and suite see it.
+    """A place between base and tuned model.
 
     Attributes:
         stage: `common`: all groups have one coefficient; `groups`: each its own.
         coefficients: By group; 0 is the base, 1 the tuned model.
-        target: Zero-shot accuracy on the target's validation part.
-        retention: Against the base, on the validation suite.
+        measured: What is known of it.
     """
 
     stage: Stage
     coefficients: Mapping[Group, float]
-    target: Estimate
-    retention: Estimate
+    measured: Measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +74,7 @@ def search(
     by_group: bool = True,
     seen: Callable[[Point], None] = lambda point: None,
 ) -> Found:
-    """The point with the highest retention among those whose target accuracy is the tuned model's, less at most a bit.
+    """The point with the highest retention among those that lose hardly anything of the tuned model's target accuracy.
 
     First every group has the same coefficient, 0 to 1 in `steps` steps. From the best of these, every group is tried at
     every value of `GRID` while the others stay, and the one move that is best is made, if any is better; then once
@@ -74,14 +86,16 @@ def search(
         measure: Called with the coefficients of a point; never twice with the same.
         groups: At least one; with one, the second stage is left out.
         steps: Of the first stage.
-        max_loss: The loss of target accuracy that is accepted, as a fraction of all answers.
+        max_loss: The loss that is accepted, one standard error included: of many points, some look harmless by luck,
+            and those are the ones that a search would take.
         by_group: Whether there is a second stage.
         seen: Called with every point as soon as it is measured.
 
     Example:
         >>> def measure(coefficients):
         ...     a = coefficients["all"]
-        ...     return Estimate(min(1.0, 2 * a), 0.0, 1.0), Estimate(1 - a * a, 0.0, 1.0)
+        ...     target = min(1.0, 2 * a)
+        ...     return Measured(Estimate(target, 0.0, 1.0), 1.0 - target, Estimate(1 - a * a, 0.0, 1.0))
         >>> search(measure, ["all"], steps=10, max_loss=0.01).chosen.coefficients
         {'all': 0.5}
     """
@@ -90,21 +104,17 @@ def search(
     def look(stage: Stage, coefficients: Mapping[Group, float]) -> Point:
         place = tuple(coefficients[group] for group in groups)
         if place not in points:
-            points[place] = Point(stage, dict(coefficients), *measure(coefficients))
+            points[place] = Point(stage, dict(coefficients), measure(coefficients))
             seen(points[place])
         return points[place]
 
     common = [look("common", dict.fromkeys(groups, step / steps)) for step in range(steps + 1)]
     tuned = common[-1]
-    least = tuned.target.value - max_loss - _ROUNDING
 
     def worth(point: Point) -> tuple[bool, float, float, float]:
-        return (
-            point.target.value >= least,
-            point.retention.value,
-            point.target.value,
-            sum(point.coefficients.values()),
-        )
+        found = point.measured
+        allowed = point is tuned or found.loss <= max_loss + _ROUNDING
+        return allowed, found.retention.value, found.target.value, sum(point.coefficients.values())
 
     best = max(common, key=worth)
     for _ in range(_ROUNDS if by_group and len(groups) > 1 else 0):
@@ -113,15 +123,11 @@ def search(
         best = max(before, *tried, key=worth)
         if best is before:
             break
-    return Found(tuple(points.values()), best, _reason(best, tuned, points.values(), max_loss))
-
-
-def _reason(best: Point, tuned: Point, points: Collection[Point], max_loss: float) -> str:
-    allowed = sum(point.target.value >= tuned.target.value - max_loss - _ROUNDING for point in points)
-    whose = f"{allowed} of {len(points)} points whose target accuracy is at most {max_loss:g} below the tuned model's"
+    allowed = sum(worth(point)[0] for point in points.values())
+    whose = f"{allowed} of {len(points)} points that lose at most {max_loss:g} of target accuracy, one standard error included"
+    kept, kept_by_tuned = best.measured.retention.value, tuned.measured.retention.value
     if best is tuned:
-        return f"No point keeps more than the tuned model ({best.retention.value:.3f}) among {whose}"
-    return (
-        f"It keeps most ({best.retention.value:.3f}, the tuned model {tuned.retention.value:.3f}) among {whose} "
-        f"({best.target.value:.3f} and {tuned.target.value:.3f})"
-    )
+        reason = f"No point keeps more than the tuned model ({kept:.3f}) among {whose}"
+    else:
+        reason = f"It keeps most ({kept:.3f}, the tuned model {kept_by_tuned:.3f}) among {whose}"
+    return Found(tuple(points.values()), best, reason)

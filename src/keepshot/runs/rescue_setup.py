@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from keepshot.config import DataConfig, RunConfig, load_config
 from keepshot.errors import ConfigError, ModelError, RunError
-from keepshot.evaluate import EvaluationPlan
+from keepshot.evaluation import EvaluationPlan
 from keepshot.models.load import base_name, load_tokenizer
 from keepshot.runs.data import load_target
 from keepshot.runs.folder import RunFolder
@@ -21,7 +21,8 @@ class RescueSettings:
     Attributes:
         suite: Reported on; None takes the one of the run, or `mini` for the model `mini`.
         validation_suite: Chosen by; None takes tasks of the bundled universe for `mini`, else half of `suite`.
-        max_loss: The loss of target accuracy, against the tuned model, that is accepted on the validation part.
+        max_loss: The loss of target accuracy, against the tuned model, that is accepted on the validation part, one
+            standard error included.
         steps: From base to tuned, of the coefficient that all groups share.
         by_group: Whether each group of roles then gets its own.
         shots: Numbers of demonstrations in the report, the largest of which is chosen by; None takes the run's.

@@ -8,7 +8,7 @@ from typing import Any
 
 from keepshot.config import RunConfig, load_config
 from keepshot.errors import RunError
-from keepshot.evaluate import Evaluation, EvaluationPlan, Subject, evaluate_tasks
+from keepshot.evaluation import Evaluation, EvaluationPlan, Subject, evaluate_tasks
 from keepshot.files import read_json, write_json
 from keepshot.models.load import base_dtype, load_model
 from keepshot.report import render

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from keepshot.config import RunConfig
 from keepshot.errors import ConfigError
-from keepshot.evaluate import EvaluationPlan
+from keepshot.evaluation import EvaluationPlan
 from keepshot.runs.data import TargetData, answers_of, evaluation_suite, load_suites
 from keepshot.tasks.example import Suite, Task
 from keepshot.tasks.read import as_task

@@ -11,7 +11,7 @@ from tests.backends import rigged
 from keepshot import runs
 from keepshot.cli import show
 from keepshot.cli.main import run
-from keepshot.evaluate import EvaluationPlan, evaluate_tasks, read_items
+from keepshot.evaluation import EvaluationPlan, evaluate_tasks, read_items
 
 
 def half_right(text: str, shots: int) -> str:

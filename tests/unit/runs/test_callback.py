@@ -7,7 +7,7 @@ from tests.architectures import ARCHITECTURES
 from transformers import Trainer, TrainingArguments
 
 from keepshot.errors import ConfigError
-from keepshot.evaluate import EvaluationPlan
+from keepshot.evaluation import EvaluationPlan
 from keepshot.models.load import load_tokenizer
 from keepshot.runs.callback import RetentionCallback
 from keepshot.tasks.builtin import builtin_suite, builtin_target

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepshot.evaluate import Estimate
+from keepshot.evaluation import Estimate
 from keepshot.runs.choice import (
     Pooled,
     Setting,

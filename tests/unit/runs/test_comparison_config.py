@@ -1,8 +1,10 @@
+import re
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from keepshot.config import save_config
 from keepshot.errors import ConfigError
@@ -119,3 +121,12 @@ def test_a_written_strategy_needs_a_name_and_rates() -> None:
     with pytest.raises(ConfigError, match="x has no default learning rate to multiply"):
         config(methods=["full", {"name": "x", "method": written}])
     assert config(methods=["full", {"name": "x", "method": written}], learning_rates=[1e-4]).contenders()[1].name == "x"
+
+
+def test_the_recipe_and_the_page_load() -> None:
+    root = Path(__file__).parents[3]
+    assert len(list(load_comparison(root / "recipes" / "compare-mini.yaml").cells())) == 18
+    [block] = re.findall(r"```yaml\n(.*?)```", (root / "docs" / "compare.md").read_text(encoding="utf-8"), re.DOTALL)
+    found = load_comparison(YAML(typ="safe", pure=True).load(block))
+    assert [len(one.learning_rates) for one in found.contenders()] == [2, 2, 3, 2, 2]
+    assert list(found.named_targets()) == ["intents", "sql"]

@@ -12,7 +12,7 @@ from tests.architectures import ARCHITECTURES, save_tiny
 from transformers import AutoTokenizer
 
 from keepshot.errors import ConfigError, ModelError, RunError
-from keepshot.evaluate import EvaluationPlan, LocalModel, check_paired, difference, read_items, retention_report
+from keepshot.evaluation import EvaluationPlan, LocalModel, check_paired, difference, read_items, retention_report
 from keepshot.models.load import load_model, model_source, peft_warnings
 from keepshot.runs import default_cache, evaluate, evaluate_against, evaluation, evaluation_json, load_evaluation
 from keepshot.runs.evaluation import asked_digest, half_width, load_subject, save_evaluation

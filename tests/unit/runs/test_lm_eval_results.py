@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keepshot.errors import RunError
-from keepshot.evaluate import Evaluation, EvaluationPlan, Item
+from keepshot.evaluation import Evaluation, EvaluationPlan, Item
 from keepshot.runs.lm_eval_results import lm_eval_results, write_lm_eval_results
 from keepshot.tasks.example import Example, Task, Wording
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tests import processes
 
-from keepshot.evaluate import Evaluation, EvaluationPlan, read_items, write_items
+from keepshot.evaluation import Evaluation, EvaluationPlan, read_items, write_items
 from keepshot.runs import evaluate
 from keepshot.runs import processes as launched
 from keepshot.tasks.builtin import builtin_suite

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -16,13 +17,13 @@ from transformers import AutoModelForCausalLM
 import keepshot
 from keepshot.config import DataConfig, load_config, save_config
 from keepshot.errors import ConfigError, KeepshotError, ModelError, RunError
-from keepshot.evaluate import Evaluation, EvaluationPlan
+from keepshot.evaluation import Evaluation, EvaluationPlan
 from keepshot.models.interpolate import Interpolation
 from keepshot.models.load import load_model, load_tokenizer, model_source, peft_warnings
 from keepshot.runs import rescue_search
 from keepshot.runs.evaluation import default_cache, evaluate
 from keepshot.runs.rescue import Rescued, RescueSettings, rescue
-from keepshot.tasks.builtin import builtin_suite, builtin_target
+from keepshot.tasks.builtin import builtin_suite
 from keepshot.tasks.read import read_suite
 
 module = import_module("keepshot.runs.rescue")  # its function of the same name may hide it
@@ -62,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "others").mkdir()
     for name in ("sort-upper-append", "reverse-drop-append"):
         write_task(root / "others" / f"{name}.jsonl", name)
-    rows = [{"input": e.input, "output": e.output} for e in builtin_target("word-rule").train[:100]]
+    rows = [{"input": str(number), "output": str(number)[::-1]} for number in range(10, 100)]  # the base can do a half
     (root / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return root
 
@@ -110,7 +111,7 @@ def test_the_choice_is_the_best_of_the_curve(done: Rescued) -> None:
     assert [set(point["coefficients"].values()) for point in points] == [{0.0}, {0.5}, {1.0}]
     assert points[0]["retention"]["value"] == 1.0  # at 0 stands the base
     assert points[2]["retention"]["value"] < 0.8
-    allowed = [p for p in points if p["target"]["value"] >= points[2]["target"]["value"] - 0.9]
+    allowed = [point for point in points if point["loss"] <= 0.9]
     assert chosen["retention"]["value"] == max(point["retention"]["value"] for point in allowed)
     assert chosen["reason"]
 
@@ -120,7 +121,7 @@ def test_nothing_that_is_reported_was_chosen_by(done: Rescued, folder: Path) -> 
     assert not set(by) & set(reported)
     of_suite = {task.name for task in read_suite(folder / "suite").suite.tasks}
     assert len(of_suite & set(by)) == len(of_suite & set(reported)) == 2
-    assert done.result["validation"]["target_rows"] == 9  # a tenth of what the test part left of 100 rows
+    assert done.result["validation"]["target_rows"] == 8  # a tenth of what the test part left of 90 rows
     assert done.result["target"]["rescued"]["0"]["n"] == 8  # 2 sets of 4 queries of the test part
 
 
@@ -178,6 +179,21 @@ def test_a_known_model_is_not_asked_again(again: tuple[Rescued, list[Evaluation]
     assert asked
     assert computed == 0
     assert {**found.result, "created": ""} == {**done.result, "created": ""}
+
+
+def test_a_loss_is_against_the_tuned_model_and_has_its_standard_error(
+    again: tuple[Rescued, list[Evaluation], int],
+) -> None:
+    found, asked, _ = again
+    target = found.result["target"]["task"]
+    tuned, *others = [np.array([item.score for item in e.items]) for e in asked[:-3] if set(e.tasks) == {target}]
+    points = found.result["validation"]["points"]
+    assert len(others) == len(points) == 3
+    assert tuned.size == 8
+    assert any((scores != tuned).any() for scores in others)
+    for scores, point in zip(others, points, strict=True):
+        lost = tuned - scores
+        assert point["loss"] == pytest.approx(lost.mean() + lost.std(ddof=1) / 8**0.5)
 
 
 def test_the_report_asks_only_what_the_search_did_not(again: tuple[Rescued, list[Evaluation], int]) -> None:

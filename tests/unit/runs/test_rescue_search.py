@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepshot.evaluate import Estimate
+from keepshot.evaluation import Estimate
 from keepshot.models.interpolate import Group
-from keepshot.runs.rescue_search import GRID, Found, Measured, Point, search
+from keepshot.runs.rescue_search import Found, Measured, Point, search
 
 GROUPS: tuple[Group, ...] = ("query+key", "value+output", "mlp", "rest")
 RATES = st.floats(0, 1).map(lambda rate: round(rate, 2))
@@ -26,7 +26,9 @@ def searched(
     def measure(coefficients: Mapping[Group, float]) -> Measured:
         gain = sum(target[group] * coefficients[group] for group in groups)
         loss = sum(cost[group] * coefficients[group] for group in groups)
-        return exactly(min(1.0, gain)), exactly(1 - loss)
+        accuracy = min(1.0, gain)
+        best = min(1.0, sum(target[group] for group in groups))
+        return Measured(exactly(accuracy), best - accuracy, exactly(1 - loss))
 
     return search(measure, groups, **({"steps": 10, "max_loss": 0.01} | settings))
 
@@ -44,42 +46,44 @@ def test_a_group_that_only_harms_goes_back_to_the_base() -> None:
     found = searched(target, cost)
     assert found.chosen.stage == "groups"
     assert found.chosen.coefficients["query+key"] == 0.0
-    assert found.chosen.target.value >= 0.99
-    assert found.chosen.retention.value > max(p.retention.value for p in found.points[:11] if p.target.value >= 0.99)
+    assert found.chosen.measured.target.value >= 0.99
+    assert found.chosen.measured.retention.value > max(
+        p.measured.retention.value for p in found.points[:11] if p.measured.target.value >= 0.99
+    )
 
 
 def test_the_target_is_not_given_up() -> None:
     found = searched(dict.fromkeys(GROUPS, 0.25), dict.fromkeys(GROUPS, 0.2))  # every step back costs accuracy
     assert set(found.chosen.coefficients.values()) == {1.0}
-    assert found.chosen.retention.value == pytest.approx(0.2)
+    assert found.chosen.measured.retention.value == pytest.approx(0.2)
     assert found.reason.startswith("No point keeps more than the tuned model")
 
 
-def test_what_may_be_given_up_counts_from_the_tuned_model() -> None:
-    def measure(coefficients: Mapping[Group, float]) -> Measured:
-        a = coefficients["all"]
-        return exactly([0.0, 0.5, 0.9, 0.84, 0.8][round(4 * a)]), exactly(
-            1 - a / 2
-        )  # better on the way than at the end
+def on_the_line(accuracies: Sequence[float], losses: Sequence[float], kept: Sequence[float], max_loss: float) -> float:
+    """The coefficient that is chosen of as many as there are accuracies."""
+    steps = len(accuracies) - 1
 
-    assert search(measure, ["all"], steps=4, max_loss=0.0).chosen.coefficients == {"all": 0.5}
-    assert search(measure, ["all"], steps=4, max_loss=0.3).chosen.coefficients == {"all": 0.25}
+    def measure(coefficients: Mapping[Group, float]) -> Measured:
+        at = round(coefficients["all"] * steps)
+        return Measured(exactly(accuracies[at]), losses[at], exactly(kept[at]))
+
+    return search(measure, ["all"], steps=steps, max_loss=max_loss).chosen.coefficients["all"]
+
+
+def test_the_loss_decides_and_not_the_accuracy() -> None:
+    accuracies, kept = [0.0, 0.9, 0.9, 0.9, 0.9], [1.0, 0.9, 0.8, 0.7, 0.6]
+    assert on_the_line(accuracies, [0.9, 0.03, 0.02, 0.01, 0.0], kept, 0.02) == 0.5
+    assert on_the_line(accuracies, [0.9, 0.03, 0.02, 0.01, 0.0], kept, 0.0) == 1.0
+    assert on_the_line(accuracies, [0.9, -0.01, 0.02, 0.01, 0.0], kept, 0.0) == 0.25  # better than the tuned model
 
 
 def test_a_loss_of_just_what_is_allowed_is_allowed() -> None:
-    accuracies = {0.0: 0.6, 0.5: 0.89, 1.0: 0.9}  # .9 - .89 is more than .01 in binary fractions
-
-    def measure(coefficients: Mapping[Group, float]) -> Measured:
-        return exactly(accuracies[coefficients["all"]]), exactly(1 - coefficients["all"])
-
-    assert search(measure, ["all"], steps=2, max_loss=0.01).chosen.coefficients == {"all": 0.5}
+    assert on_the_line([0.6, 0.89, 0.9], [0.3, 0.9 - 0.89, 0.0], [1.0, 0.9, 0.8], 0.01) == 0.5  # .9 - .89 > .01
 
 
 def test_of_equals_the_one_with_more_of_the_target_and_then_of_the_tuning_is_taken() -> None:
-    def measure(coefficients: Mapping[Group, float]) -> Measured:
-        return exactly(min(1.0, 0.995 + coefficients["all"] / 100)), exactly(1.0)
-
-    assert search(measure, ["all"], steps=4, max_loss=0.01).chosen.coefficients == {"all": 1.0}
+    assert on_the_line([0.98, 0.99, 1.0, 0.99, 1.0, 0.97], [0.0] * 6, [1.0] * 6, 0.01) == 0.8
+    assert on_the_line([0.5] * 6, [0.0] * 6, [0.9, 1.0, 1.0, 1.0, 1.0, 0.9], 0.01) == 0.8
 
 
 def test_one_group_has_one_stage() -> None:
@@ -102,14 +106,6 @@ def test_no_measured_point_is_better_than_the_chosen_one(
 ) -> None:
     by_group = [dict(zip(GROUPS, rates, strict=True)) for rates in (target, cost)]
     found = searched(*by_group, max_loss=max_loss)
-    least = found.points[10].target.value - max_loss - 1e-9
-    assert found.chosen.target.value >= least
-    assert found.chosen.retention.value == max(p.retention.value for p in found.points if p.target.value >= least)
-    assert all(
-        value in GRID
-        for p in found.points
-        if p.stage == "groups"
-        for value in set(p.coefficients.values())
-        - set(found.points[0].coefficients.values())
-        - {i / 10 for i in range(11)}
-    )
+    allowed = [point.measured.retention.value for point in found.points if point.measured.loss <= max_loss + 1e-9]
+    assert found.chosen.measured.loss <= max_loss + 1e-9
+    assert found.chosen.measured.retention.value == max(allowed)

@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from keepshot.episodes import demonstration_set
 from keepshot.errors import DataError
-from keepshot.evaluate.asking import ask
+from keepshot.evaluation.asking import ask
 from keepshot.models.load import load_model, load_tokenizer
 from keepshot.prompts import VerbatimTemplate
 from keepshot.runs.evaluation import as_subject

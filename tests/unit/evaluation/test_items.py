@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from keepshot.errors import RunError
-from keepshot.evaluate import Item, read_items, write_items
+from keepshot.evaluation import Item, read_items, write_items
 
 ITEM = Item("t", 7, 16, 39, "0f" * 8, "é\n😀", ("e", "", "é, 😀"), "", 1.0, 0.1234567890123)
 ITEMS = [ITEM, replace(ITEM, query=0, score=1 / 3, nll=0.0), replace(ITEM, set=0, aliases=())]

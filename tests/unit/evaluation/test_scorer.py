@@ -14,8 +14,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
 
 from keepshot.episodes import demonstration_set
 from keepshot.errors import RunError
-from keepshot.evaluate import scorer
-from keepshot.evaluate.scorer import Scorer, score_levels, score_rows, shared_lengths
+from keepshot.evaluation import scorer
+from keepshot.evaluation.scorer import Scorer, score_levels, score_rows, shared_lengths
 from keepshot.keys import generator
 from keepshot.models.load import load_model, load_tokenizer, peft_warnings
 from keepshot.prompts import PLAIN, Row, encode

@@ -8,9 +8,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from tests.architectures import ARCHITECTURES, save_tiny
 
-from keepshot.evaluate import Backend, LocalModel, model_identity
-from keepshot.evaluate.generation import generate
-from keepshot.evaluate.scorer import score_levels
+from keepshot.evaluation import Backend, LocalModel, model_identity
+from keepshot.evaluation.generation import generate
+from keepshot.evaluation.scorer import score_levels
 from keepshot.models.load import attach_adapter, detach_adapter, load_model, load_tokenizer, peft_warnings
 from keepshot.prompts import Row
 
@@ -197,7 +197,7 @@ def test_another_process_finds_the_same_identity(tmp_path):
     base, adapter = save_tiny(ARCHITECTURES["llama"](), tmp_path / "base"), saved(tmp_path / "adapter")
     script = (
         "import sys\n"
-        "from keepshot.evaluate import model_identity\n"
+        "from keepshot.evaluation import model_identity\n"
         "from keepshot.models.load import attach_adapter, load_model\n"
         "model = load_model(sys.argv[1], device='cpu')\n"
         "print(model_identity(model), model_identity(attach_adapter(model, sys.argv[2])))\n"

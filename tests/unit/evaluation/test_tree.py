@@ -5,7 +5,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from keepshot.evaluate.tree import agreement, grow_tree, own_order, tree_mask
+from keepshot.evaluation.tree import agreement, grow_tree, own_order, tree_mask
 from keepshot.prompts import Row
 
 TOKENS = st.integers(0, 1)

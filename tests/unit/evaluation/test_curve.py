@@ -10,7 +10,7 @@ from tests.backends import rigged
 
 from keepshot.episodes import demonstration_set
 from keepshot.errors import DataError
-from keepshot.evaluate import (
+from keepshot.evaluation import (
     Evaluation,
     EvaluationPlan,
     Item,
@@ -21,7 +21,7 @@ from keepshot.evaluate import (
     evaluate_tasks,
     score_rows,
 )
-from keepshot.evaluate.statistics import sets_needed
+from keepshot.evaluation.statistics import sets_needed
 from keepshot.keys import key
 from keepshot.models.load import load_tokenizer
 from keepshot.prompts import PLAIN, encode

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from keepshot.episodes import DemonstrationSet, demonstration_set
-from keepshot.evaluate.asking import Subject, ask
-from keepshot.evaluate.items import Item
-from keepshot.evaluate.metrics import text_metric
-from keepshot.evaluate.plan import EvaluationPlan, Processes
-from keepshot.evaluate.statistics import mean_estimate, sets_needed, unseen
+from keepshot.evaluation.asking import Subject, ask
+from keepshot.evaluation.items import Item
+from keepshot.evaluation.metrics import text_metric
+from keepshot.evaluation.plan import EvaluationPlan, Processes
+from keepshot.evaluation.statistics import mean_estimate, sets_needed, unseen
 from keepshot.tasks.example import Suite, Task
 
 Progress = Callable[[str, int, int], None]

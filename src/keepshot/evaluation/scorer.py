@@ -16,9 +16,9 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from keepshot.errors import RunError
-from keepshot.evaluate.backend import Score
-from keepshot.evaluate.memory import OUT_OF_MEMORY, halved
-from keepshot.evaluate.tree import Tree, agreement, grow_tree, own_order, tree_mask
+from keepshot.evaluation.backend import Score
+from keepshot.evaluation.memory import OUT_OF_MEMORY, halved
+from keepshot.evaluation.tree import Tree, agreement, grow_tree, own_order, tree_mask
 from keepshot.models.load import CausalLM
 from keepshot.prompts import Row, group_by_length
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from keepshot.errors import ConfigError
-from keepshot.evaluate.metrics import OPTION_METRICS, TEXT_METRICS, check_metric, text_metric
+from keepshot.evaluation.metrics import OPTION_METRICS, TEXT_METRICS, check_metric, text_metric
 from keepshot.tasks.example import Suite, Task
 from keepshot.tasks.variants import LabelVariant, relabelled_suite
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from keepshot.errors import RunError
-from keepshot.evaluate.memory import OUT_OF_MEMORY, halved
+from keepshot.evaluation.memory import OUT_OF_MEMORY, halved
 
 FULL = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),

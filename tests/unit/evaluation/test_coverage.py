@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from keepshot.evaluate.curve import Evaluation
-from keepshot.evaluate.gate import gate_verdict
-from keepshot.evaluate.items import Item
-from keepshot.evaluate.plan import EvaluationPlan
-from keepshot.evaluate.retention import difference, retention
-from keepshot.evaluate.statistics import mean_estimate, ratio_estimate, sets_needed
+from keepshot.evaluation.curve import Evaluation
+from keepshot.evaluation.gate import gate_verdict
+from keepshot.evaluation.items import Item
+from keepshot.evaluation.plan import EvaluationPlan
+from keepshot.evaluation.retention import difference, retention
+from keepshot.evaluation.statistics import mean_estimate, ratio_estimate, sets_needed
 from keepshot.keys import key
 from keepshot.tasks.example import Example, Task
 

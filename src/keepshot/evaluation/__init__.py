@@ -1,14 +1,14 @@
 """n-shot curves with intervals, retention, and the gate."""
 
-from keepshot.evaluate.asking import Subject
-from keepshot.evaluate.backend import Backend, Score
-from keepshot.evaluate.curve import Evaluation, curve_points, evaluate_tasks
-from keepshot.evaluate.gate import GateResult, Verdict, gate_report, gate_verdict
-from keepshot.evaluate.items import Item, read_items, write_items
-from keepshot.evaluate.local import LocalModel, model_identity
-from keepshot.evaluate.metrics import OPTION_METRICS, TEXT_METRICS
-from keepshot.evaluate.plan import EvaluationPlan, Processes
-from keepshot.evaluate.retention import (
+from keepshot.evaluation.asking import Subject
+from keepshot.evaluation.backend import Backend, Score
+from keepshot.evaluation.curve import Evaluation, curve_points, evaluate_tasks
+from keepshot.evaluation.gate import GateResult, Verdict, gate_report, gate_verdict
+from keepshot.evaluation.items import Item, read_items, write_items
+from keepshot.evaluation.local import LocalModel, model_identity
+from keepshot.evaluation.metrics import OPTION_METRICS, TEXT_METRICS
+from keepshot.evaluation.plan import EvaluationPlan, Processes
+from keepshot.evaluation.retention import (
     check_paired,
     difference,
     format_matches,
@@ -17,8 +17,8 @@ from keepshot.evaluate.retention import (
     retention,
     retention_report,
 )
-from keepshot.evaluate.scorer import Scorer, score_levels, score_rows
-from keepshot.evaluate.statistics import (
+from keepshot.evaluation.scorer import Scorer, score_levels, score_rows
+from keepshot.evaluation.statistics import (
     Estimate,
     Evidence,
     mean_estimate,
@@ -28,7 +28,7 @@ from keepshot.evaluate.statistics import (
     sets_needed,
     unseen,
 )
-from keepshot.evaluate.store import AnswerStore, StoredAnswers
+from keepshot.evaluation.store import AnswerStore, StoredAnswers
 
 __all__ = [
     "OPTION_METRICS",

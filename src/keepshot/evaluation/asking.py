@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from transformers import PreTrainedTokenizerBase
 
 from keepshot.episodes import DemonstrationSet
-from keepshot.evaluate.backend import Backend, Score
-from keepshot.evaluate.items import Item
-from keepshot.evaluate.metrics import ScoredOption, choose_option, text_metric
+from keepshot.evaluation.backend import Backend, Score
+from keepshot.evaluation.items import Item
+from keepshot.evaluation.metrics import ScoredOption, choose_option, text_metric
 from keepshot.prompts import Prompt, Row, Template, VerbatimTemplate, encode
 from keepshot.tasks.example import Example, Task
 

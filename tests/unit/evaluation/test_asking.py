@@ -7,8 +7,8 @@ from tokenizers import processors
 from transformers import AutoTokenizer
 
 from keepshot.episodes import demonstration_set
-from keepshot.evaluate import LocalModel, Subject, score_rows
-from keepshot.evaluate.asking import ask
+from keepshot.evaluation import LocalModel, Subject, score_rows
+from keepshot.evaluation.asking import ask
 from keepshot.models.load import load_tokenizer, model_source
 from keepshot.prompts import INSTRUCTION, PLAIN, VerbatimTemplate, encode
 from keepshot.tasks.example import Example, Task, Wording

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.architectures import ARCHITECTURES
 
 from keepshot.errors import RunError
-from keepshot.evaluate import AnswerStore, Backend, LocalModel, Score, StoredAnswers
+from keepshot.evaluation import AnswerStore, Backend, LocalModel, Score, StoredAnswers
 from keepshot.keys import generator
 from keepshot.models.load import load_tokenizer
 from keepshot.prompts import Row

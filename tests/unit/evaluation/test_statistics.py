@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from keepshot.evaluate.statistics import (
+from keepshot.evaluation.statistics import (
     mean_estimate,
     minimum_detectable,
     ratio_estimate,

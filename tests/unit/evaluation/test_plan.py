@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepshot.errors import ConfigError, DataError
-from keepshot.evaluate import EvaluationPlan, Processes
+from keepshot.evaluation import EvaluationPlan, Processes
 from keepshot.tasks.example import Example, Suite, Task
 from keepshot.tasks.variants import relabelled
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from keepshot.evaluate.statistics import Estimate, Evidence, minimum_detectable, sets_for
+from keepshot.evaluation.statistics import Estimate, Evidence, minimum_detectable, sets_for
 
 # 1 - .95 is a little more than .05 in binary fractions; a drop of just what is allowed is allowed.
 ROUNDING = 1e-9

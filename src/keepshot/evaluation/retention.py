@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from keepshot.errors import RunError
-from keepshot.evaluate.curve import Evaluation
-from keepshot.evaluate.items import Item
-from keepshot.evaluate.statistics import Estimate, mean_estimate, minimum_detectable, ratio_estimate, unseen
+from keepshot.evaluation.curve import Evaluation
+from keepshot.evaluation.items import Item
+from keepshot.evaluation.statistics import Estimate, mean_estimate, minimum_detectable, ratio_estimate, unseen
 from keepshot.tasks.example import Task
 
 # A denominator that may be this small (mean over tasks of accuracy above chance) makes the ratio say nothing.

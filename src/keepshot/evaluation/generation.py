@@ -10,7 +10,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 
-from keepshot.evaluate.memory import OUT_OF_MEMORY, halved
+from keepshot.evaluation.memory import OUT_OF_MEMORY, halved
 from keepshot.models.load import CausalLM, quiet
 from keepshot.prompts import Row
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepshot.errors import ConfigError, DataError, RunError
-from keepshot.evaluate.metrics import (
+from keepshot.evaluation.metrics import (
     OPTION_METRICS,
     TEXT_METRICS,
     ScoredOption,

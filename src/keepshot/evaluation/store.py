@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from keepshot.errors import RunError
-from keepshot.evaluate.backend import Backend, Score
+from keepshot.evaluation.backend import Backend, Score
 from keepshot.prompts import Row
 
 T = TypeVar("T")

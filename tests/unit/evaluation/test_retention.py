@@ -5,7 +5,7 @@ import pytest
 
 from keepshot.episodes import demonstration_set
 from keepshot.errors import RunError
-from keepshot.evaluate import (
+from keepshot.evaluation import (
     Evaluation,
     EvaluationPlan,
     Item,
@@ -17,7 +17,7 @@ from keepshot.evaluate import (
     retention,
     retention_report,
 )
-from keepshot.evaluate.retention import difference
+from keepshot.evaluation.retention import difference
 from keepshot.keys import key
 from keepshot.tasks.example import Example, Task
 

@@ -9,9 +9,9 @@ from transformers import PreTrainedTokenizerFast
 
 from keepshot.episodes import demonstration_set
 from keepshot.errors import RunError
-from keepshot.evaluate import generation
-from keepshot.evaluate.generation import cut, end_tokens, generate
-from keepshot.evaluate.scorer import score_rows
+from keepshot.evaluation import generation
+from keepshot.evaluation.generation import cut, end_tokens, generate
+from keepshot.evaluation.scorer import score_rows
 from keepshot.keys import generator
 from keepshot.models.load import load_model, load_tokenizer, peft_warnings
 from keepshot.prompts import PLAIN, Row, encode

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepshot.evaluate.gate import gate_report, gate_verdict
-from keepshot.evaluate.statistics import Estimate, Evidence
+from keepshot.evaluation.gate import gate_report, gate_verdict
+from keepshot.evaluation.statistics import Estimate, Evidence
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from transformers import PreTrainedTokenizerBase
 
-from keepshot.evaluate.backend import Score
-from keepshot.evaluate.generation import end_tokens, generate
-from keepshot.evaluate.scorer import Scorer
+from keepshot.evaluation.backend import Score
+from keepshot.evaluation.generation import end_tokens, generate
+from keepshot.evaluation.scorer import Scorer
 from keepshot.models.load import CausalLM
 from keepshot.prompts import Row
 from keepshot.strategies import adapter_fingerprint, fingerprint

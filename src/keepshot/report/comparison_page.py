@@ -18,7 +18,7 @@ from keepshot.report.wording import ABSENT, DEFINITION, duration, estimate, mome
 VERDICTS = {"clear": "Recommended", "insufficient": "Insufficient evidence", "none": "No recommendation"}
 CHIPS = {"clear": "pass", "insufficient": "insufficient", "none": "fail"}
 TARGET_HEADER = (
-    "", "method", "learning rate", "steps", "target zero-shot", "few-shot kept", "on own inputs", "on other inputs",
+    "method", "learning rate", "steps", "target zero-shot", "few-shot kept", "on own inputs", "on other inputs",
     "in the target's format", "in another", "training", "tokens", "",
 )  # fmt: skip
 TERMINAL_HEADER = (
@@ -137,8 +137,7 @@ def _part(found: Comparison, target: TargetFigures | None) -> dict[str, object]:
 
 def _row(number: int, method: MethodFigures, advice: Advice) -> tuple[str, ...]:
     return (
-        str(number),
-        method.name,
+        f"{number} {method.name}",
         ABSENT if method.learning_rate is None else _rate(method.learning_rate),
         ABSENT if method.steps is None else str(method.steps),
         estimate(method.accuracy, 1),

@@ -111,18 +111,20 @@ def rescue_lines(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def point_line(point: Mapping[str, Any]) -> str:
-    """One point of the search.
+    """One point of the search; the loss is against the tuned model and has its standard error in it.
 
     Example:
-        >>> kept = {"value": 0.9, "low": 0.85, "high": 0.95}
-        >>> point_line({"stage": "common", "coefficients": {"all": 0.5}, "target": kept, "retention": kept})
-        '0.5: target 90.0% [85.0, 95.0], kept 90.0% [85.0, 95.0]'
+        >>> rate = {"value": 0.9, "low": 0.85, "high": 0.95}
+        >>> point = {"stage": "common", "coefficients": {"all": 0.5}, "target": rate, "loss": 0.1, "retention": rate}
+        >>> point_line(point)
+        '0.5: target 90.0% [85.0, 95.0], loss up to 10.0%, kept 90.0% [85.0, 95.0]'
     """
     if point["stage"] == "common":
         where = f"{_mean(point):.3g}"
     else:
         where = ", ".join(f"{group} {coefficient:.3g}" for group, coefficient in point["coefficients"].items())
-    return f"{where}: target {_rate(point['target'])}, kept {_rate(point['retention'])}"
+    lost = percent(max(0.0, point["loss"]), 1)
+    return f"{where}: target {_rate(point['target'])}, loss up to {lost}, kept {_rate(point['retention'])}"
 
 
 def _table(result: Mapping[str, Any]) -> Table:

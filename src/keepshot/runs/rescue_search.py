@@ -124,10 +124,12 @@ def search(
         if best is before:
             break
     allowed = sum(worth(point)[0] for point in points.values())
-    whose = f"{allowed} of {len(points)} points that lose at most {max_loss:g} of target accuracy, one standard error included"
-    kept, kept_by_tuned = best.measured.retention.value, tuned.measured.retention.value
+    lose = f"lose at most {max_loss:g} of target accuracy, one standard error included"
+    return Found(tuple(points.values()), best, _reason(best, tuned, f"{allowed} of {len(points)} points that {lose}"))
+
+
+def _reason(best: Point, tuned: Point, among: str) -> str:
+    kept, by_tuned = best.measured.retention.value, tuned.measured.retention.value
     if best is tuned:
-        reason = f"No point keeps more than the tuned model ({kept:.3f}) among {whose}"
-    else:
-        reason = f"It keeps most ({kept:.3f}, the tuned model {kept_by_tuned:.3f}) among {whose}"
-    return Found(tuple(points.values()), best, reason)
+        return f"No point keeps more than the tuned model ({kept:.3f}) among {among}"
+    return f"It keeps most ({kept:.3f}, the tuned model {by_tuned:.3f}) among {among}"

@@ -10,7 +10,11 @@ import pytest
 from keepshot.cli.main import app, run
 from keepshot.files import write_json
 
-COMMANDS = [["tune"], ["eval"], ["gate"], ["report"], ["methods"], ["demo"], ["data", "check"], ["mini", "pretrain"]]
+COMMANDS = [
+    *([name] for name in ("tune", "eval", "compare", "rescue", "gate", "report", "methods", "demo")),
+    ["data", "check"],
+    ["mini", "pretrain"],
+]
 
 
 def report(folder: Path, retention: dict) -> Path:

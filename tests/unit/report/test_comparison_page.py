@@ -51,7 +51,7 @@ def test_page_says_what_was_found(tmp_path: Path) -> None:
         "they &lt;overlap&gt;.",
         "97.0% [94.0, 100.0]",
         "2e-4",
-        "lora &lt;b&gt;|",
+        "<td>5 lora &lt;b&gt;|</td>",
         "not measurable",
         "attention has no usable setting: the loss is not finite",
         "first, on the front",

@@ -68,7 +68,7 @@ def evaluate(
     if cache and no_cache:
         raise ConfigError("--cache and --no-cache contradict each other; give one of them")
     plan = runs.EvaluationPlan(
-        _shots(shots),
+        parse_shots(shots),
         sets,
         queries,
         seed,
@@ -124,7 +124,8 @@ def _show(found: list[Any]) -> None:
             show.say(line)
 
 
-def _shots(text: str) -> tuple[int, ...]:
+def parse_shots(text: str) -> tuple[int, ...]:
+    """Shot counts of a comma-separated list, ascending."""
     try:
         return tuple(sorted({int(part) for part in text.split(",")}))
     except ValueError:

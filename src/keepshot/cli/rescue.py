@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from keepshot.cli import show
-from keepshot.cli.evaluation import OnBadRow, Template, _shots
+from keepshot.cli.evaluation import OnBadRow, Template, parse_shots
 from keepshot.errors import ConfigError
 
 
@@ -64,7 +64,7 @@ def rescue(
         max_loss=max_loss,
         steps=steps,
         by_group=by_group,
-        shots=_shots(shots) if shots else None,
+        shots=parse_shots(shots) if shots else None,
         sets=sets,
         queries=queries,
         search_sets=search_sets,

@@ -221,7 +221,8 @@ def test_one_template_for_both_makes_a_chat_model_comparable(tmp_path):
 
 def test_tasks_with_a_wording_of_their_own_need_no_common_template(tmp_path):
     tasks = tuple(replace(task, wording=Wording(" ", "\n")) for task in SUITE.tasks)
-    evaluate_against(["mini", chatty(tmp_path / "m")], suite=Suite("s", tasks), plan=BRIEF)
+    base, tuned = evaluate_against(["mini", chatty(tmp_path / "m")], suite=Suite("s", tasks), plan=BRIEF)
+    assert [item.prompt for item in base.items] == [item.prompt for item in tuned.items]
 
 
 def test_prompts_that_differ_later_are_found_all_the_same(models, monkeypatch):

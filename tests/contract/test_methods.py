@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.anchored import sampler_of
 from tests.architectures import ARCHITECTURES, save_tiny
 from tests.training import byte_tokenizer, plan, plan_of, trainer_of
-from tests.unit.train.anchored import anchored_trainer, sampler_of
 from torch import Tensor
 
 from keepshot.models.load import CausalLM, base_dtype, load_model, load_tokenizer
@@ -118,4 +118,4 @@ def with_references(trained: TrainableSet, strategy: Strategy, folder: Path) -> 
     fields = {"use_cpu": True, "bf16": False}
     args = training_arguments(fields, folder=folder, seed=0, learning_rate=0.01, max_steps=2, steps_per_epoch=2)
     kept = references(trained.model, strategy, planner, args, RunFolder(folder), 400)
-    return anchored_trainer(trained, planner, kept.objective, folder, {"max_steps": 2, "weight_decay": 0.1})
+    return trainer_of(trained, planner, folder, {"max_steps": 2, "weight_decay": 0.1}, objective=kept.objective)

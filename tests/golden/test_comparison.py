@@ -1,11 +1,8 @@
 """However a comparison was run (straight, killed and resumed, cell by cell), it finds the same."""
 
 import csv
-import importlib
 import json
-import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +16,13 @@ from keepshot.runs.comparison import compare
 TIMES = ("created", "train_seconds", "time_ratio", "within", "name", "settings", "train_runtime")
 
 
-def run(config: dict[str, Any], options: dict[str, Any], killed: tuple[str, str, int] | None) -> None:
+def run(config: dict[str, Any], options: dict[str, Any], killed: processes.Killed | None) -> None:
     """In a process of its own: `compare`, with no way past `killed`: a module, a function, and at which call."""
-    if killed is not None:
-        module, name, at = killed
-        whole: Callable[..., Any] = getattr(importlib.import_module(module), name)
-        calls = 0
-
-        def dying(*args: Any, **kwargs: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls == at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return whole(*args, **kwargs)
-
-        setattr(importlib.import_module(module), name, dying)
+    processes.die_at(killed)
     compare(config, **options)
 
 
-def exit_code(config: dict[str, Any], killed: tuple[str, str, int] | None = None, **options: Any) -> int | None:
+def exit_code(config: dict[str, Any], killed: processes.Killed | None = None, **options: Any) -> int | None:
     return processes.exit_code(processes.start(run, config, options, killed))
 
 

@@ -9,17 +9,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests import processes
-from tests.architectures import ARCHITECTURES
-from tests.training import byte_tokenizer, few_shot, plan, prepared, target, trainer_of
-from tests.unit.train.anchored import (
+from tests.anchored import (
     TWO_KINDS,
     anchored_plan,
-    anchored_trainer,
     full_step,
     objective_of,
     perturbed,
     strategy_loss,
 )
+from tests.architectures import ARCHITECTURES
+from tests.training import byte_tokenizer, few_shot, plan, prepared, target, trainer_of
 from torch import Tensor, nn
 
 from keepshot.strategies import Everything, Roles, token_nll
@@ -239,8 +238,8 @@ def test_a_step_of_the_trainer_with_kl_is_the_definition(
     monkeypatch.setattr(byte_tokenizer(), "padding_side", side)
     trained = prepared(ARCHITECTURES["llama"](), Everything())
     perturbed(trained.model)
-    trainer = anchored_trainer(
-        trained, anchored_plan(TWO_KINDS), objective, tmp_path, {"max_steps": 2}, micro_batch_tokens=budget
+    trainer = trainer_of(
+        trained, anchored_plan(TWO_KINDS), tmp_path, {"max_steps": 2}, micro_batch_tokens=budget, objective=objective
     )
     for done, progress in ((0, 0.0), (1, 0.5)):
         trainer.model.zero_grad()
@@ -263,7 +262,7 @@ def train_as(rank: int, size: int, folder: Path) -> None:
     }  # fmt: skip
     steps = anchored_plan(TWO_KINDS)
     objective = objective_of(trained.model, TWO_KINDS, steps)
-    trainer = anchored_trainer(trained, steps, objective, folder, fields, micro_batch_tokens=90)
+    trainer = trainer_of(trained, steps, folder, fields, micro_batch_tokens=90, objective=objective)
     assert trainer.accelerator.num_processes == size
     trainer.train()
     save_file({name: p.detach() for name, p in trained.model.named_parameters()}, folder / f"weights-{rank}")

@@ -1,8 +1,6 @@
 """A run that is killed, wherever, and resumed ends with the bits of one that was not."""
 
-import importlib
 import json
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +13,6 @@ from keepshot.errors import RunError
 from keepshot.runs.tuning import tune
 from keepshot.train import checkpoints
 
-Killed = tuple[str, str, int]
-"""Where a run dies: module, function, and at which call of it."""
-
 WHILE_KEEPING_THE_REFERENCE = ("keepshot.runs.references", "save_bank", 1)
 WHILE_WRITING = ("keepshot.train.trainer", "save_plan", 2)
 JUST_AFTER_A_CHECKPOINT = ("keepshot.train.trainer", "rotate", 1)
@@ -28,26 +23,14 @@ BEFORE_EVALUATING = ("keepshot.runs.tuning", "_stage_after", 1)
 BEFORE_THE_REPORT = ("keepshot.runs.tuning", "run_report", 1)
 
 
-def run(config: dict[str, Any], resume: bool, killed: Killed | None, base: Path | None) -> None:
+def run(config: dict[str, Any], resume: bool, killed: processes.Killed | None, base: Path | None) -> None:
     """In a process of its own: `tune`, with no way past `killed`."""
-    if killed is not None:
-        module, name, at = killed
-        whole: Callable[..., Any] = getattr(importlib.import_module(module), name)
-        calls = 0
-
-        def dying(*args: Any, **kwargs: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls == at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return whole(*args, **kwargs)
-
-        setattr(importlib.import_module(module), name, dying)
+    processes.die_at(killed)
     tune(config, resume=resume, base_evaluation=base)
 
 
 def exit_code(
-    config: dict[str, Any], *, resume: bool = False, killed: Killed | None = None, base: Path | None = None
+    config: dict[str, Any], *, resume: bool = False, killed: processes.Killed | None = None, base: Path | None = None
 ) -> int | None:
     return processes.exit_code(processes.start(run, config, resume, killed, base))
 
@@ -128,7 +111,7 @@ def weights(folder: Path, method: str) -> bytes:
     ],
 )
 def test_a_killed_run_ends_with_the_same_bits(
-    method: str, kills: list[Killed], straight: dict[str, Path], config_of: Callable, tmp_path: Path
+    method: str, kills: list[processes.Killed], straight: dict[str, Path], config_of: Callable, tmp_path: Path
 ) -> None:
     config = config_of(method, tmp_path / method)
     for number, killed in enumerate(kills):

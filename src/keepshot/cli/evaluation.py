@@ -68,15 +68,15 @@ def evaluate(
     if cache and no_cache:
         raise ConfigError("--cache and --no-cache contradict each other; give one of them")
     plan = runs.EvaluationPlan(
-        parse_shots(shots),
-        sets,
-        queries,
-        seed,
-        balanced,
-        until,
-        max_sets,
-        labels,
-        metric,
+        shots=parse_shots(shots),
+        sets=sets,
+        queries=queries,
+        seed=seed,
+        balanced=balanced,
+        until=until,
+        most_sets=max_sets,
+        labels=labels,
+        metric=metric,
     )
     tasks, skipped = runs.load_suites(suite, format=format, on_bad_row=on_bad_row)
     for row in skipped:

@@ -181,8 +181,9 @@ def evaluate_against(
         for index, subject in _subjects(models, template):
             sets = found[0].sets if found else None
             asked = asked or asked_digest(suite, plan, subject.template.name, subject.context_length)
-            read = read or _first_prompts(subject, suite)
-            if _first_prompts(subject, suite) != read:
+            prompts = _first_prompts(subject, suite)
+            read = read or prompts
+            if prompts != read:
                 raise ConfigError(
                     f"{subject.name} reads other prompts than {models[0]}: its tokenizer or chat template is another; "
                     "choose one template for both (--template plain), or evaluate it by itself"

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from tests.anchored import perturbed
 from tests.architectures import ARCHITECTURES
 from tests.training import EXAMPLES, few_shot, plan, prepared, target
-from tests.unit.train.anchored import perturbed
 from transformers import PreTrainedModel, TrainingArguments
 
 from keepshot.config import load_config

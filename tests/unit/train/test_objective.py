@@ -1,8 +1,8 @@
 import pytest
 import torch
+from tests.anchored import TWO_KINDS, anchored_plan, full_step, objective_of, perturbed, plain_term
 from tests.architectures import ARCHITECTURES
 from tests.training import few_shot, plan, target
-from tests.unit.train.anchored import TWO_KINDS, anchored_plan, full_step, objective_of, perturbed, plain_term
 from torch import Tensor
 from transformers import PreTrainedModel
 

@@ -8,9 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
-from tests.architectures import ARCHITECTURES
-from tests.training import few_shot, plan, prepared, target
-from tests.unit.train.anchored import (
+from tests.anchored import (
     TWO_KINDS,
     anchored_plan,
     full_step,
@@ -20,6 +18,8 @@ from tests.unit.train.anchored import (
     rows_of,
     strategy_loss,
 )
+from tests.architectures import ARCHITECTURES
+from tests.training import few_shot, plan, prepared, target
 from transformers.utils import logging
 
 from keepshot.errors import RunError

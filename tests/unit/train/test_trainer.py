@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from tests.anchored import TWO_KINDS, anchored_plan, objective_of, plain_term
 from tests.architectures import ARCHITECTURES
 from tests.training import EXAMPLES, byte_tokenizer, few_shot, plan, prepared, target, trainer_of
-from tests.unit.train.anchored import TWO_KINDS, anchored_plan, anchored_trainer, objective_of, plain_term
 from torch import Tensor, nn
 from transformers.trainer_utils import set_seed
 from transformers.utils import logging
@@ -90,7 +90,7 @@ def test_every_log_row_tells_each_term_and_the_nll_beside_it(tmp_path: Path) -> 
     with torch.no_grad():
         trained.model.get_input_embeddings().weight.mul_(1.01)
     objective = objective_of(base, TWO_KINDS, planner)
-    anchored_trainer(trained, planner, objective, tmp_path, {"learning_rate": 0.0}).train()
+    trainer_of(trained, planner, tmp_path, {"learning_rate": 0.0}, objective=objective).train()
     rows = log_rows(tmp_path)
     steps = planner.steps(planner.start())
     for done, row in enumerate(rows):
@@ -116,7 +116,7 @@ def test_a_term_that_falls_to_0_falls_over_the_whole_training(tmp_path: Path) ->
     planner = anchored_plan(falling)
     objective = objective_of(ARCHITECTURES["llama"](), falling, planner)
     trained = prepared(ARCHITECTURES["llama"](), Everything())
-    trainer = anchored_trainer(trained, planner, objective, tmp_path, {"max_steps": 4, "learning_rate": 0.0})
+    trainer = trainer_of(trained, planner, tmp_path, {"max_steps": 4, "learning_rate": 0.0}, objective=objective)
     trainer.train()
     for done, row in enumerate(log_rows(tmp_path)):
         whole = sum(term.weight * row[f"{term.kind}/{term.stream}"] for term in falling.terms)
@@ -139,7 +139,7 @@ def test_a_kl_is_0_in_the_first_step_and_holds_the_model_back_after_it(
         objective = objective_of(ARCHITECTURES["llama"](), strategy, planner)
         trained = prepared(ARCHITECTURES["llama"](), trainable)
         fields = {"max_steps": 10, "learning_rate": 3e-3}
-        anchored_trainer(trained, planner, objective, tmp_path / str(weight), fields).train()
+        trainer_of(trained, planner, tmp_path / str(weight), fields, objective=objective).train()
         kls = [row["kl/anchors"] for row in log_rows(tmp_path / str(weight))]
         assert abs(kls[0]) < 1e-6  # the B of an adapter is 0 at first: its dropout changes nothing
         ends.append(sum(kls[-3:]))
@@ -154,7 +154,7 @@ def test_a_row_whose_kl_is_not_finite_is_named(tmp_path: Path) -> None:
     name = next(row.name for row in planner.plan(planner.start()).rows if row.stream == "anchors")
     bank.reference.log_probs[slice(*bank.places[name])] = math.nan
     with pytest.raises(RunError, match="the loss is not finite at step 1, in anchors episode") as caught:
-        anchored_trainer(trained, planner, objective, tmp_path).train()
+        trainer_of(trained, planner, tmp_path, objective=objective).train()
     assert name in str(caught.value)
     assert "target example" not in str(caught.value)
 

@@ -1,18 +1,13 @@
 """Small trainings with KL terms: streams of fixed rows, what the base says on them, and the plain definition."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
-
 import torch
 from tests.training import EXAMPLES, UPPER, plan
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from keepshot.episodes import Bank, KShot, Sampler, SelfAnchors, ZeroShot
-from keepshot.strategies import Everything, Strategy, StreamSpec, Term, TrainableSet
+from keepshot.strategies import Everything, Strategy, StreamSpec, Term
 from keepshot.train import (
-    KeepTrainer,
     Objective,
     PlannedRow,
     Planner,
@@ -20,7 +15,6 @@ from keepshot.train import (
     Step,
     Stream,
     reference_bank,
-    training_arguments,
 )
 
 ROWS = 5
@@ -136,38 +130,3 @@ def full_step(planner: Planner) -> Step:
     step = planner.plan(planner.start())
     assert {row.stream for row in step.rows} == {stream.name for stream in planner.streams}
     return step
-
-
-def anchored_trainer(
-    trained: TrainableSet,
-    planner: Planner,
-    objective: Objective,
-    folder: Path,
-    fields: Mapping[str, Any] | None = None,
-    *,
-    micro_batch_tokens: int = 1000,
-    validation: Sequence[PlannedRow] = (),
-) -> KeepTrainer:
-    """A trainer of 3 steps that move much; `fields` change that."""
-    own: dict[str, Any] = {
-        "max_steps": 3, "save_strategy": "no", "logging_steps": 1, "use_cpu": True, "bf16": False, "disable_tqdm": True,
-        "lr_scheduler_type": "constant",
-    }  # fmt: skip
-    fields = own | dict(fields or {})
-    args = training_arguments(
-        fields,
-        folder=folder / "checkpoints",
-        seed=0,
-        learning_rate=0.01,
-        max_steps=fields["max_steps"],
-        steps_per_epoch=2,
-    )
-    return KeepTrainer(
-        trained,
-        args,
-        planner,
-        metrics=folder / "metrics.jsonl",
-        micro_batch_tokens=micro_batch_tokens,
-        validation=validation,
-        objective=objective,
-    )

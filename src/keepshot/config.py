@@ -46,12 +46,27 @@ class DataConfig(BaseModel):
     on_bad_row: Literal["raise", "skip"] = "raise"
 
 
+Family = Literal["strings", "classify", "numbers", "bits", "lookup", "linear"]  # tasks.universe.FAMILIES
+
+
 class SourceConfig(BaseModel):
-    """A file, a folder of task files, a hub id, or `mini` (the bundled universe), drawn as often as its weight says."""
+    """A file, a folder of task files, a hub id, or `mini` (the bundled universe), drawn as often as its weight says.
+
+    `families` are those of the universe that tasks are drawn from.
+    """
 
     model_config = STRICT
     path: str
     weight: Real = Field(default=1.0, gt=0)
+    families: tuple[Family, ...] = ()
+
+    @model_validator(mode="after")
+    def _of_the_universe(self) -> "SourceConfig":
+        if self.families and self.path != "mini":
+            raise ConfigError(
+                f"families belong to the source mini, the bundled universe; leave them out of {self.path}"
+            )
+        return self
 
 
 class SourcesConfig(BaseModel):

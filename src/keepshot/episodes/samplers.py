@@ -9,7 +9,7 @@ from keepshot.episodes.episode import Episode, Scored
 from keepshot.errors import DataError
 from keepshot.keys import generator, permutation
 from keepshot.tasks.example import Example, Task
-from keepshot.tasks.universe import SyntheticTask, draw_task
+from keepshot.tasks.universe import FAMILIES, SyntheticTask, draw_task
 
 
 @runtime_checkable
@@ -19,6 +19,10 @@ class Sampler(Protocol):
     @property
     def size(self) -> int | None:
         """Episodes in one pass over the source; None where every episode is new."""
+
+    @property
+    def families(self) -> frozenset[str]:
+        """The families of its tasks, where they are known; see `Task.family`."""
 
     def draw(self, index: int) -> Episode:
         """The episode at `index`; the same for the same sampler, whatever was drawn before."""
@@ -36,6 +40,11 @@ class ZeroShot:
     def size(self) -> int | None:
         """Examples in one pass."""
         return len(self.examples)
+
+    @property
+    def families(self) -> frozenset[str]:
+        """None: examples by themselves are no few-shot task."""
+        return frozenset()
 
     def draw(self, index: int) -> Episode:
         """The `index % size`-th example of pass `index // size`."""
@@ -72,6 +81,11 @@ class KShot:
         """Examples in all tasks: after that many episodes each has been a query once on average."""
         return sum(len(task.examples) for task in self.tasks)
 
+    @property
+    def families(self) -> frozenset[str]:
+        """Those of the tasks."""
+        return frozenset(task.family for task in self.tasks if task.family)
+
     def draw(self, index: int) -> Episode:
         """The episode at `index`."""
         r = generator(self.seed, "k-shot", self.stream, index)
@@ -91,6 +105,7 @@ class Universe:
         seed: Of the run.
         apart_from: Tasks that must not be drawn: a draw that answers one of these as it does is drawn again.
         scored: Which answers are trained on.
+        drawn_from: Families of the universe.
     """
 
     stream: str
@@ -98,18 +113,24 @@ class Universe:
     seed: int
     apart_from: Sequence[Task] = ()
     scored: Scored = "all"
+    drawn_from: Sequence[str] = FAMILIES
 
     @property
     def size(self) -> int | None:
         """None: every episode is new."""
         return None
 
+    @property
+    def families(self) -> frozenset[str]:
+        """Those that are drawn from."""
+        return frozenset(self.drawn_from)
+
     def draw(self, index: int) -> Episode:
         """The episode at `index`."""
         r = generator(self.seed, "universe", self.stream, index)
-        task = draw_task(r)
+        task = draw_task(r, families=self.drawn_from)
         while any(_answers_as(task, other) for other in self.apart_from):
-            task = draw_task(r)
+            task = draw_task(r, families=self.drawn_from)
         inputs = [task.draw(r) for _ in range(r.randint(*self.shots) + 1)]
         examples = tuple(Example(text, task.answer(text)) for text in inputs)
         return Episode(self.stream, f"{self.stream} episode {index} ({task.name})", examples, self.scored)
@@ -129,6 +150,11 @@ class Mixture:
         """Sum of the parts; None if one of them is endless."""
         sizes = [part.size for part in self.parts]
         return None if None in sizes else sum(size for size in sizes if size is not None)
+
+    @property
+    def families(self) -> frozenset[str]:
+        """Those of all parts."""
+        return frozenset().union(*(part.families for part in self.parts))
 
     def draw(self, index: int) -> Episode:
         """The episode at `index` of the part that the key of `index` chooses."""
@@ -156,6 +182,11 @@ class Bank:
     def size(self) -> int | None:
         """Of the other sampler: a bank is a part of its source, and a pass over it is no epoch."""
         return self.sampler.size
+
+    @property
+    def families(self) -> frozenset[str]:
+        """Of the other sampler."""
+        return self.sampler.families
 
     def row(self, place: int) -> Episode:
         """The fixed episode at `place`, under a name of its own: a sampler may give two draws the same."""

@@ -16,7 +16,17 @@ from keepshot.keys import generator, permutation
 from keepshot.tasks.anchor_functions import ANCHOR_TRANSFORMATIONS, anchor_predicates
 from keepshot.tasks.example import Example
 from keepshot.tasks.own_inputs import OWN_PREDICATES
-from keepshot.tasks.text_functions import LIKENESS, InputKind, TextFunction, guessable, input_kind, likeness, same
+from keepshot.tasks.text_functions import (
+    LIKENESS,
+    Form,
+    InputKind,
+    TextFunction,
+    family,
+    guessable,
+    input_kind,
+    likeness,
+    same,
+)
 from keepshot.tasks.universe import labels
 
 _LOOKED_UP = 6  # inputs of a look-up: the default of the project's specification
@@ -92,6 +102,16 @@ class SelfAnchors:
         """None: every episode is new."""
         return None
 
+    @property
+    def families(self) -> frozenset[str]:
+        """Look-ups, and transformations and predicates of the target's kind of input, where there are any."""
+        material = self._material
+        forms: tuple[tuple[Form, bool], ...] = (
+            ("transformation", bool(material.transformations)),
+            ("predicate", bool(material.predicates)),
+        )
+        return frozenset({"lookup", *(family(material.kind, form) for form, there in forms if there)})
+
     def draw(self, index: int) -> Episode:
         """The episode at `index`."""
         r = generator(self.seed, "self-anchor", self.stream, index)
@@ -120,6 +140,7 @@ class _Material:
     """What rows are made of.
 
     Attributes:
+        kind: What they can be asked about.
         inputs: All that are different, as they are shown.
         outputs: Different answers of the target that are short enough to be dealt out.
         taken: What no fresh word may be, in lower case.
@@ -129,6 +150,7 @@ class _Material:
         rows: A function for each kind of row that can be made.
     """
 
+    kind: InputKind
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     taken: frozenset[str]
@@ -157,6 +179,7 @@ def _material(anchors: SelfAnchors) -> _Material:
     kind = input_kind(tuple(sample))
     predicates, transformations = _predicates(kind, sample), _transformations(kind, sample)
     return _Material(
+        kind=kind,
         inputs=inputs,
         outputs=tuple(sorted({e.output for e in anchors.examples if len(e.output) <= _LONGEST_ANSWER})),
         taken=frozenset(text.casefold() for e in anchors.examples for text in (*e.answers, *e.options)),

@@ -4,7 +4,7 @@ Retention at n shots is the sum over tasks of (after - chance) divided by the su
 suite enter, never a choice made by looking at this run's results.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +15,7 @@ from keepshot.evaluation.curve import Evaluation
 from keepshot.evaluation.items import Item
 from keepshot.evaluation.statistics import Estimate, mean_estimate, minimum_detectable, ratio_estimate, unseen
 from keepshot.tasks.example import Task
+from keepshot.tasks.nearness import is_near
 
 # A denominator that may be this small (mean over tasks of accuracy above chance) makes the ratio say nothing.
 SMALLEST_DENOMINATOR = 0.1
@@ -73,8 +74,14 @@ def headline_shots(before: Evaluation, after: Evaluation, tasks: Sequence[str]) 
     return max(fits, default=None)
 
 
-def retention_report(before: Evaluation, after: Evaluation, target: Task | None = None) -> dict[str, Any]:
+def retention_report(
+    before: Evaluation, after: Evaluation, target: Task | None = None, practised: Collection[str] = ()
+) -> dict[str, Any]:
     """The `retention` part of `report.json`: the headline, every shot count, NLL, gain kept, and groups of tasks.
+
+    With a target, tasks are grouped by whether answers have its format, and by whether inputs are like its own. With
+    `practised`, the families of tasks that training showed in few-shot form, by whether theirs is one of these: what
+    is kept of the families that were practised flatters a method.
 
     `minimum_detectable_drop` is the drop from 1 that would be found significant with 80 % power, at the spread of the
     headline.
@@ -95,9 +102,9 @@ def retention_report(before: Evaluation, after: Evaluation, target: Task | None 
     if shots is not None:
         kept = gain_kept(before, after, tasks, shots)
         report["gain_kept"] = asdict(kept) if kept else None
-        for name, members in _groups(before.tasks, target).items():
+        for name, members in _groups(before.tasks, target, practised).items():
             part = retention(before, after, members, shots)
-            report["groups"][name] = asdict(part) if part else None
+            report["groups"][name] = {**asdict(part), "tasks": len(members)} if part else None
     return report
 
 
@@ -123,7 +130,7 @@ def format_matches(task: Task, target: Task | None) -> bool:
     return target is not None and bool(task.labels) == bool(target.labels)
 
 
-def _groups(tasks: Mapping[str, Task], target: Task | None) -> dict[str, list[str]]:
+def _groups(tasks: Mapping[str, Task], target: Task | None, practised: Collection[str]) -> dict[str, list[str]]:
     tests: dict[str, Callable[[Task], bool]] = {
         "suite": lambda task: task.group == "suite",
         "own-input": lambda task: task.group == "own-input",
@@ -131,6 +138,11 @@ def _groups(tasks: Mapping[str, Task], target: Task | None) -> dict[str, list[st
     if target is not None:
         tests["format matches target"] = lambda task: format_matches(task, target)
         tests["format differs"] = lambda task: not format_matches(task, target)
+        tests["inputs like target"] = lambda task: is_near(task, target)
+        tests["inputs unlike target"] = lambda task: not is_near(task, target)
+    if practised:
+        tests["families practised"] = lambda task: task.family in practised
+        tests["other families"] = lambda task: bool(task.family) and task.family not in practised
     found = {name: [t for t, task in tasks.items() if test(task)] for name, test in tests.items()}
     return {name: members for name, members in found.items() if members}
 

@@ -18,13 +18,16 @@ from keepshot.report.wording import ABSENT, DEFINITION, duration, estimate, mome
 VERDICTS = {"clear": "Recommended", "insufficient": "Insufficient evidence", "none": "No recommendation"}
 CHIPS = {"clear": "pass", "insufficient": "insufficient", "none": "fail"}
 TARGET_HEADER = (
-    "method", "learning rate", "steps", "target zero-shot", "few-shot kept", "on own inputs", "on other inputs",
-    "in the target's format", "in another", "training", "tokens", "",
+    "method", "learning rate", "steps", "target zero-shot", "few-shot kept", "on own inputs", "on inputs like them",
+    "on others", "in the target's format", "in another", "families practised", "other families", "training", "tokens", "",
 )  # fmt: skip
 TERMINAL_HEADER = (
-    "", "method", "setting", "target zero-shot", "few-shot kept", "own inputs", "other inputs", "cost", "",
+    "", "method", "setting", "target zero-shot", "few-shot kept", "inputs like the target's", "others", "cost", "",
 )  # fmt: skip
-GROUPS = ("own-input", "suite", "format matches target", "format differs")
+GROUPS = (
+    "own-input", "inputs like target", "inputs unlike target", "format matches target", "format differs",
+    "families practised", "other families",
+)  # fmt: skip
 
 
 def comparison_page(folder: str | Path) -> Path:
@@ -189,21 +192,11 @@ def _links(found: Comparison, method: MethodFigures) -> list[tuple[int, str]]:
 def _terminal(title: str, methods: Sequence[MethodFigures], advice: Advice) -> rich.table.Table:
     """As the page's table, without what a terminal has no room for."""
     table = rich.table.Table(title=Text(title), title_justify="left")
-    for words in (
-        "",
-        "method",
-        "setting",
-        "target zero-shot",
-        "few-shot kept",
-        "own inputs",
-        "other inputs",
-        "cost",
-        "",
-    ):
+    for words in TERMINAL_HEADER:
         table.add_column(words, justify="left" if words in ("method", "setting") else "right", overflow="fold")
     for number, method in enumerate(methods, start=1):
         setting = "" if method.learning_rate is None else f"{_rate(method.learning_rate)}, {method.steps} steps"
-        parts = [method.groups.get(group) for group in GROUPS[:2]]
+        parts = [method.groups.get(group) for group in GROUPS[1:3]]
         cells = (
             str(number),
             method.name,

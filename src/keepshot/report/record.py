@@ -75,6 +75,7 @@ class Retention:
         nll: Mean answer NLL on the held-out tasks before and after, in nats.
         gain_kept: The share of the gain from examples (n-shot − zero-shot) that is left.
         groups: The same for parts of the suite.
+        group_sizes: Tasks in each of them.
         minimum_detectable_drop: The drop that would be found significant with 80 % power; None where the file does not
             say.
     """
@@ -86,6 +87,7 @@ class Retention:
     nll: tuple[float, float] | None
     gain_kept: Estimate | None
     groups: Mapping[str, Estimate | None]
+    group_sizes: Mapping[str, int]
     minimum_detectable_drop: float | None
 
 
@@ -257,8 +259,18 @@ def _retention(field: Field) -> Retention:
         nll=None if nll is None else (nll.at("before").number(), nll.at("after").number()),
         gain_kept=_estimate(field.find("gain_kept")),
         groups={} if groups is None else {name: _estimate(groups.find(name)) for name, _ in groups.items()},
+        group_sizes=_group_sizes(groups),
         minimum_detectable_drop=field.number_or_none("minimum_detectable_drop"),
     )
+
+
+def _group_sizes(groups: Field | None) -> dict[str, int]:
+    found = (
+        {}
+        if groups is None
+        else {name: entry.integer_or_none("tasks") for name, entry in groups.items() if entry.value}
+    )
+    return {name: size for name, size in found.items() if size is not None}
 
 
 def _gain(whole: Field) -> Estimate | None:

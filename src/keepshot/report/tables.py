@@ -46,12 +46,7 @@ def curve_table(report: Report) -> Table:
 
 def group_table(report: Report) -> Table:
     """What was kept of the few-shot ability, in parts of the suite."""
-    members = {
-        "suite": sum(task.group == "suite" for task in report.tasks),
-        "own-input": sum(task.group == "own-input" for task in report.tasks),
-        "format matches target": sum(task.format_matches_target is True for task in report.tasks),
-        "format differs": sum(task.format_matches_target is False for task in report.tasks),
-    }
+    members = report.retention.group_sizes
     rows = [("All held-out tasks", str(len(report.tasks)), estimate(report.retention.estimate))]
     for name, kept in report.retention.groups.items():
         rows.append((GROUPS.get(name, name), str(members[name]) if name in members else ABSENT, estimate(kept)))

@@ -1,4 +1,4 @@
-"""The training log: `metrics.jsonl` as one series per stream."""
+"""The training log: `metrics.jsonl` as a series for what is minimised on each stream."""
 
 import json
 import math
@@ -16,7 +16,8 @@ class TrainingLog:
     """Losses over training.
 
     Attributes:
-        series: Name -> (step, loss) pairs; one for each stream, or the one loss where streams were not logged.
+        series: Name -> (step, loss) pairs: the target's NLL; of another stream its terms other than the NLL, where it
+            has such, else the NLL; or the one loss where streams were not logged.
         averaged: Logged steps behind each point.
         unreadable: Lines that are not a JSON object with a step, such as the last one of a killed run.
     """
@@ -35,12 +36,28 @@ def read_training_log(folder: str | Path) -> TrainingLog | None:
     series: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         for name, value in row.items():
-            if name == "loss" or name.startswith("nll/"):
+            if name == "loss" or "/" in name:
                 series.setdefault(name, []).append((row["step"], value))
-    streams = {name.removeprefix("nll/"): points for name, points in series.items() if name != "loss"}
-    shown = streams or series
+    shown = _minimised(series) or {name: points for name, points in series.items() if name == "loss"}
     averaged = max((math.ceil(len(points) / NUM_POINTS) for points in shown.values()), default=1)
     return TrainingLog({name: _averages(points, averaged) for name, points in shown.items()}, averaged, unreadable)
+
+
+def _minimised(series: Mapping[str, list[tuple[float, float]]]) -> dict[str, list[tuple[float, float]]]:
+    """Series by stream; where a stream has another term, its NLL is only measured (but for the target's)."""
+    kinds: dict[str, list[str]] = {}
+    for name in series:
+        kind, _, stream = name.partition("/")
+        if stream:
+            kinds.setdefault(stream, []).append(kind)
+    shown = {}
+    for stream, of_stream in kinds.items():
+        for kind in of_stream:
+            if kind == "nll" and (stream == "target" or len(of_stream) == 1):
+                shown[stream] = series[f"nll/{stream}"]
+            elif kind != "nll":
+                shown[f"{stream} ({kind})"] = series[f"{kind}/{stream}"]
+    return shown
 
 
 def _rows(file: Path) -> tuple[list[dict[str, float]], int]:

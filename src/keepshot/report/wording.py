@@ -18,6 +18,10 @@ GROUPS = {
     "own-input": "Tasks over the target's own inputs",
     "format matches target": "Answers in the target's format",
     "format differs": "Answers in another format",
+    "inputs like target": "Inputs that look like the target's",
+    "inputs unlike target": "Inputs that look otherwise",
+    "families practised": "Families of tasks that training showed",
+    "other families": "Families that it did not show",
 }
 
 

@@ -21,13 +21,18 @@ SCHEMA = "keepshot.compare/1"
 COLUMNS = (
     "target", "method", "learning_rate", "steps", "seed", "chosen", "matched", "validation_accuracy",
     "validation_retention", "accuracy", "retention", "retention_low", "retention_high", "retention_own_input",
-    "retention_suite", "retention_format_matches", "retention_format_differs", "train_seconds", "tokens",
+    "retention_suite", "retention_inputs_like", "retention_inputs_unlike", "retention_format_matches",
+    "retention_format_differs", "retention_families_practised", "retention_other_families", "train_seconds", "tokens",
 )  # fmt: skip
 GROUPS = {
     "retention_own_input": "own-input",
     "retention_suite": "suite",
+    "retention_inputs_like": "inputs like target",
+    "retention_inputs_unlike": "inputs unlike target",
     "retention_format_matches": "format matches target",
     "retention_format_differs": "format differs",
+    "retention_families_practised": "families practised",
+    "retention_other_families": "other families",
 }
 
 

@@ -20,6 +20,7 @@ from keepshot.evaluation import (
 from keepshot.runs.data import TargetData
 from keepshot.runs.folder import versions
 from keepshot.tasks.example import Suite
+from keepshot.tasks.nearness import nearness
 
 SCHEMA = "keepshot.report/1"
 
@@ -38,6 +39,7 @@ class Result:
         model_path: Name of the saved model inside the run folder.
         notes: What a reader should know.
         bad_rows: Bad rows that were left out.
+        practised: Families of tasks that training showed in few-shot form.
         prompt: Name of the template, and a one-shot prompt with its answer as the model sees it.
     """
 
@@ -50,6 +52,7 @@ class Result:
     model_path: str
     notes: tuple[str, ...]
     bad_rows: int
+    practised: frozenset[str]
     prompt: dict[str, str]
 
 
@@ -58,7 +61,7 @@ def run_report(result: Result) -> dict[str, Any]:
     config, target, before, after = result.config, result.target, result.before, result.after
     check_paired(before, after)
     held_out = [task.name for task in result.suite.tasks]
-    retention = retention_report(_only(before, held_out), _only(after, held_out), target.task)
+    retention = retention_report(_only(before, held_out), _only(after, held_out), target.task, result.practised)
     cost = {name: value for name, value in result.cost.items() if name not in ("method", "learning_rate")}
     return {
         "schema": SCHEMA,
@@ -79,6 +82,8 @@ def run_report(result: Result) -> dict[str, Any]:
             "tasks": {
                 task.name: {
                     "group": task.group,
+                    "family": task.family,
+                    "nearness": nearness(task, target.task),
                     "chance": task.chance,
                     "metric": task.metric or task.scoring,
                     "format_matches_target": format_matches(task, target.task),

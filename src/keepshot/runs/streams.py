@@ -10,6 +10,7 @@ from keepshot.runs.data import TargetData, answers_of, load_suites
 from keepshot.strategies import TARGET, StreamSpec
 from keepshot.tasks.example import Example, Task
 from keepshot.tasks.read import as_task, read_examples
+from keepshot.tasks.universe import FAMILIES
 
 Fit = Callable[[Sequence[Example]], tuple[Example, ...]]
 """Keeps the examples that fit a training row by themselves."""
@@ -45,7 +46,8 @@ def build_sampler(
     parts: list[Sampler] = []
     for source in sources:
         if source.path == "mini":
-            parts.append(Universe(spec.name, spec.shots, config.seed, asked, spec.scored))
+            families = source.families or FAMILIES
+            parts.append(Universe(spec.name, spec.shots, config.seed, asked, spec.scored, families))
         else:
             parts.append(_file_sampler(spec, source.path, config, asked, fit, notes))
     if len(parts) == 1:
@@ -60,7 +62,7 @@ def _target_sampler(spec: StreamSpec, seed: int, target: TargetData) -> Sampler:
         case "k-shot":
             return KShot(spec.name, (as_task(target.name, target.train),), spec.shots, seed, spec.scored)
         case "self-anchor":
-            return SelfAnchors(spec.name, target.train, seed, scored=spec.scored)
+            return SelfAnchors(spec.name, target.train, seed, pairs=spec.shots, scored=spec.scored)
 
 
 def _file_sampler(

@@ -143,7 +143,10 @@ def finish(run: Run, base_evaluation: Path | None, say: Say, progress: Progress 
     template = run.prepared.encoder.template
     prompt = {"template": template.name, "example": template.render(run.target.train[:2]).text}
     name = run.model_path.name
-    result = Result(run.config, run.target, run.suite, before, after, cost, name, run.notes, run.bad_rows, prompt)
+    practised = frozenset().union(*(stream.sampler.families for stream in run.prepared.planner.streams))
+    result = Result(
+        run.config, run.target, run.suite, before, after, cost, name, run.notes, run.bad_rows, practised, prompt
+    )
     write_json(run.folder.report, run_report(result))
     render(run.folder.path)
 

@@ -147,7 +147,7 @@ ADDITIONS = {
         Addition(
             "self-anchor",
             # A row's first question is the target's own zero-shot prompt, on which the base must not be kept.
-            StreamSpec(name="self-anchor", sampler="self-anchor", share=0.1, scored="later"),
+            StreamSpec(name="self-anchor", sampler="self-anchor", share=0.1, shots=(8, 16), scored="later"),
             "no further data: the target's inputs under arbitrary functions, KL from the base at every answer but a "
             "row's first, 10 % of the tokens, half of the loss",
             "this project",

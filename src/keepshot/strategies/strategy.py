@@ -20,7 +20,7 @@ class StreamSpec(BaseModel):
         source: Where examples come from: the run's training data, or `sources.general`, `sources.icl` or
             `sources.anchors` of the config.
         share: Fraction of all computed tokens; the target has none, it takes what is left.
-        shots: Fewest and most demonstrations of a k-shot row.
+        shots: Fewest and most demonstrations of a k-shot row, or pairs in a row of self-anchors.
         scored: Whether every answer of a row is trained on, only the last, or all but the first (`later`).
         visits: How often a row is seen on average, where a KL term needs fixed rows.
     """
@@ -40,6 +40,8 @@ class StreamSpec(BaseModel):
             raise ValueError(f"shots are the fewest and the most, such as [1, 16]; {list(self.shots)} is not")
         if self.sampler == "self-anchor" and self.source != "target":
             raise ValueError(f"self-anchors are made of the target's own inputs; source {self.source} is not allowed")
+        if self.sampler == "self-anchor" and self.shots[0] < 2:
+            raise ValueError(f"a row of self-anchors has 2 pairs or more; shots {list(self.shots)} allows fewer")
         return self
 
 

@@ -108,6 +108,7 @@ def _mini() -> Suite:
             _examples(relation, _SUITE_EXAMPLES, "suite", "mini", name),
             scoring=relation.scoring,
             labels=relation.labels,
+            family=_FAMILIES[name],
         )
         for name, relation in _MINI.items()
     )
@@ -208,6 +209,18 @@ _MINI: dict[str, _Relation] = {
         _number, lambda text: ("Lo", "mek", "53")[min(int(text) // 33, 2)], ("Lo", "mek", "53"), "options"
     ),
     "weighted-digits": _Relation(_three_digits, _weighted_digits, ("ti", "Ro"), "options"),
+}
+
+# Of the universe: what asks for the same kind of thing, with whatever function and labels.
+_FAMILIES = {
+    **dict.fromkeys(
+        ("sort-upper-append", "reverse-drop-append", "upper-prepend-append", "reverse-shift", "first-and-last"),
+        "strings",
+    ),
+    **dict.fromkeys(("subtract-17", "last-digit", "number-thirds"), "numbers"),
+    **dict.fromkeys(("second-is-vowel", "ends-with-vowel"), "classify"),
+    "bit-majority": "bits",
+    "weighted-digits": "linear",
 }
 
 _TARGETS: dict[str, tuple[str, _Relation]] = {

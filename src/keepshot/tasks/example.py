@@ -77,6 +77,7 @@ class Task:
         drawn_as: The task whose demonstrations and queries are drawn for this one, so that both are asked the
             same; empty is itself.
         group: `suite` for tasks over inputs of their own, `own-input` for tasks over the target's inputs.
+        family: Tasks that ask for the same kind of thing have the same; empty where it is not known.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Task:
     scoring: Scoring = "exact_match"
     labels: tuple[str, ...] = ()
     group: Literal["suite", "own-input"] = "suite"
+    family: str = ""
     metric: str = ""
     wording: Wording | None = None
     stop: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from keepshot.tasks.text_functions import (
     InputKind,
     TextFunction,
     Value,
+    family,
     guessable,
     if_characters,
     if_numbers,
@@ -66,8 +67,11 @@ def own_input_tasks(examples: Sequence[Example], seed: int) -> tuple[Task, ...]:
     transformations = _informative(OWN_TRANSFORMATIONS[kind], inputs, _TRANSFORMATIONS, reserved)
     predicates = _informative(OWN_PREDICATES[kind], inputs, _PREDICATES, ())
     return (
-        *(_transformation_task(function, inputs) for function in transformations),
-        *(_predicate_task(function, inputs, _label_words(answers, seed, function.name)) for function in predicates),
+        *(_transformation_task(function, inputs, kind) for function in transformations),
+        *(
+            _predicate_task(function, inputs, kind, _label_words(answers, seed, function.name))
+            for function in predicates
+        ),
     )
 
 
@@ -102,16 +106,19 @@ def _informative(
     return chosen
 
 
-def _transformation_task(function: TextFunction[str], inputs: Sequence[str]) -> Task:
+def _transformation_task(function: TextFunction[str], inputs: Sequence[str], kind: InputKind) -> Task:
     examples = tuple(Example(text, function.apply(text)) for text in inputs)
     labels = finite_labels(Counter(example.output for example in examples))
-    return Task(f"own/{function.name}", examples, labels=labels, group="own-input")
+    asked = family(kind, "transformation")
+    return Task(f"own/{function.name}", examples, labels=labels, group="own-input", family=asked)
 
 
-def _predicate_task(function: TextFunction[bool], inputs: Sequence[str], labels: tuple[str, str]) -> Task:
+def _predicate_task(
+    function: TextFunction[bool], inputs: Sequence[str], kind: InputKind, labels: tuple[str, str]
+) -> Task:
     yes, no = labels
     examples = tuple(Example(text, yes if function.apply(text) else no) for text in inputs)
-    return Task(f"own/{function.name}", examples, labels=labels, group="own-input")
+    return Task(f"own/{function.name}", examples, labels=labels, group="own-input", family=family(kind, "predicate"))
 
 
 def _label_words(answers: set[str], seed: int, name: str) -> tuple[str, str]:

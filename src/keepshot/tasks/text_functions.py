@@ -15,6 +15,8 @@ Value = TypeVar("Value", str, bool)
 InputKind = Literal["characters", "words", "digits", "numbers"]
 """Inputs of one word are asked about characters, of several about words, one number about digits, several as such."""
 
+Form = Literal["transformation", "predicate"]
+
 MAJORITY = 0.85  # a commoner answer could be guessed, and a function that agrees more often is the same function
 LIKENESS = 0.6  # the larger of two numbers is the first half of the time: these two functions are still two
 
@@ -38,6 +40,19 @@ def input_kind(inputs: Sequence[str]) -> InputKind:
     if all(re.fullmatch(r"\s*[0-9]+(\s+[0-9]+)*\s*", text) for text in inputs):
         return "numbers" if several else "digits"
     return "words" if several else "characters"
+
+
+def family(kind: InputKind, form: Form) -> str:
+    """The family of tasks of one form over one kind of input, named as in the bundled universe where that has it.
+
+    Example:
+        >>> family("characters", "transformation"), family("words", "predicate"), family("digits", "predicate")
+        ('strings', 'classify texts', 'numbers')
+    """
+    if kind in ("digits", "numbers"):
+        return "numbers"
+    names = {"transformation": "strings", "predicate": "classify"}
+    return names[form] if kind == "characters" else {"transformation": "texts", "predicate": "classify texts"}[form]
 
 
 def guessable(values: Sequence[Value]) -> bool:

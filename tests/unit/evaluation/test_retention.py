@@ -26,6 +26,9 @@ OPEN = Task("open", tuple(Example(str(i), str(i)) for i in range(4)))
 LABELLED = Task("labelled", tuple(Example(str(i), "ab"[i % 2]) for i in range(4)), labels=("a", "b"), group="own-input")
 
 
+LIKENESS = {"inputs like target", "inputs unlike target"}
+
+
 def evaluation(accuracies, tasks=(OPEN, LABELLED), nll=1.0):
     """What a model would have got: the accuracy of every set, by task and shot count, in tenths."""
     sets = {len(values) for by_shots in accuracies.values() for values in by_shots.values()} or {2}
@@ -256,7 +259,7 @@ def test_the_report():
     assert report["by_shots"]["4"]["value"] == report["value"]
     assert report["nll"] == {"before": 1.0, "after": 1.5}
     assert report["gain_kept"]["value"] == pytest.approx(1.0 / 1.4)
-    assert set(report["groups"]) == {"suite", "own-input", "format matches target", "format differs"}
+    assert set(report["groups"]) - LIKENESS == {"suite", "own-input", "format matches target", "format differs"}
     for name in ("suite", "format differs"):
         assert report["groups"][name]["value"] == pytest.approx(1.8 / 2.1)
     for name in ("own-input", "format matches target"):
@@ -266,7 +269,25 @@ def test_the_report():
 def test_groups_without_a_target_or_without_members_are_left_out():
     assert set(retention_report(BEFORE, AFTER)["groups"]) == {"suite", "own-input"}
     alone = evaluation({"open": {4: [0.6, 0.8]}}, (OPEN,))
-    assert set(retention_report(alone, alone, OPEN)["groups"]) == {"suite", "format matches target"}
+    assert set(retention_report(alone, alone, OPEN)["groups"]) - LIKENESS == {"suite", "format matches target"}
+
+
+def test_tasks_are_parted_by_their_inputs_and_by_the_families_that_were_practised():
+    words = tuple(Example(a + b, "x") for a in ("ba", "ke", "lo") for b in ("mi", "nu", "po"))
+    digits = tuple(Example(str(n), "x") for n in range(10, 40))
+    near, far = Task("near", words[::2], family="strings"), Task("far", digits, family="numbers")
+    nobody = Task("nobody", digits)
+    good, half = [0.7, 0.8], [0.3, 0.4]
+    before = evaluation(dict.fromkeys(("near", "far", "nobody"), {0: good, 4: good}), (near, far, nobody))
+    cells = {"near": {0: half, 4: half}, "far": {0: good, 4: good}, "nobody": {0: good, 4: good}}
+    after = evaluation(cells, (near, far, nobody))
+    groups = retention_report(before, after, Task("target", words[1::2]), {"strings", "lookup"})["groups"]
+    assert groups["inputs like target"]["tasks"] == groups["families practised"]["tasks"] == 1
+    assert groups["inputs like target"]["value"] == pytest.approx(0.35 / 0.75)
+    assert groups["inputs unlike target"]["value"] == pytest.approx(1)
+    assert groups["inputs unlike target"]["tasks"] == 2
+    assert groups["families practised"]["value"] == pytest.approx(0.35 / 0.75)
+    assert groups["other families"]["tasks"] == 1  # what has no known family is in neither
 
 
 def test_formats():

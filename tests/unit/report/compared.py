@@ -19,6 +19,8 @@ def method(name: str, accuracy: float, kept: float | None, **changes: Any) -> di
         "groups": {
             "own-input": None if kept is None else estimate(kept - 0.1, 0.05),
             "suite": None if kept is None else estimate(kept + 0.02, 0.05),
+            "inputs like target": None if kept is None else estimate(kept - 0.1, 0.05),
+            "inputs unlike target": None if kept is None else estimate(kept + 0.02, 0.05),
             "format matches target": None,
             "format differs": None if kept is None else estimate(kept, 0.05),
         },

@@ -22,6 +22,20 @@ def test_streams_take_the_place_of_the_sum(tmp_path: Path) -> None:
     assert log.series == {"target": ((1, 2.0), (2, 1.0))}
 
 
+def test_a_stream_shows_what_is_minimised_on_it(tmp_path: Path) -> None:
+    measured = {"nll/target": 2.0, "kl/target": 0.1, "nll/self-anchor": 0.9, "kl/self-anchor": 0.2, "nll/icl-mix": 0.7}
+    write(tmp_path, {"step": 1, "loss": 3.0, **measured, "penalty/l2sp": 0.4})
+    log = read_training_log(tmp_path)
+    assert log is not None
+    assert {name: points[0][1] for name, points in log.series.items()} == {
+        "target": 2.0,
+        "target (kl)": 0.1,
+        "self-anchor (kl)": 0.2,
+        "icl-mix": 0.7,
+        "l2sp (penalty)": 0.4,
+    }
+
+
 def test_the_sum_stands_where_streams_were_not_logged(tmp_path: Path) -> None:
     write(tmp_path, {"step": 1, "loss": 3.0, "learning_rate": 1e-4}, {"step": 1, "epoch": 1})
     log = read_training_log(tmp_path)

@@ -7,7 +7,7 @@ Functions here take a running `random.Random`, which the caller keys (`keepshot.
 """
 
 from keepshot.tasks.universe.episodes import BOS, episode
-from keepshot.tasks.universe.families import SyntheticTask, draw_task
+from keepshot.tasks.universe.families import FAMILIES, SyntheticTask, draw_task
 from keepshot.tasks.universe.words import VOWELS, labels, word
 
-__all__ = ["BOS", "VOWELS", "SyntheticTask", "draw_task", "episode", "labels", "word"]
+__all__ = ["BOS", "FAMILIES", "VOWELS", "SyntheticTask", "draw_task", "episode", "labels", "word"]

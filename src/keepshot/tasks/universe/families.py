@@ -1,6 +1,6 @@
 """The families of synthetic tasks: which inputs a task has, which function, which labels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -98,8 +98,24 @@ def linear(random: Random) -> SyntheticTask:
     )
 
 
-def draw_task(generator: Random, heldout: bool = False) -> SyntheticTask:
+_TRAINING_MIX: dict[str, tuple[TaskDraw, int]] = {
+    "strings": (strings, 3),
+    "classify": (classify, 2),
+    "numbers": (numbers, 2),
+    "bits": (bits, 1),
+    "lookup": (lookup, 1),
+    "linear": (linear, 1),
+}
+FAMILIES = tuple(_TRAINING_MIX)
+
+
+def draw_task(generator: Random, heldout: bool = False, families: Sequence[str] = FAMILIES) -> SyntheticTask:
     """A task of a random family: one that the bundled model was trained on, or a held-out member.
+
+    Args:
+        generator: Its state moves on.
+        heldout: Whether members that no model is trained on are drawn, of the first four families.
+        families: Those to draw from; out of `FAMILIES`.
 
     Example:
         >>> task = draw_task(Random(0))
@@ -109,21 +125,8 @@ def draw_task(generator: Random, heldout: bool = False) -> SyntheticTask:
     if heldout:
         return generator.choice((strings, classify, numbers, bits))(generator, True)
     # Strings count three times, words with labels and numbers twice: they are the richest families.
-    return generator.choice(_TRAINING_MIX)(generator)
-
-
-_TRAINING_MIX: tuple[TaskDraw, ...] = (
-    strings,
-    strings,
-    strings,
-    classify,
-    classify,
-    numbers,
-    numbers,
-    bits,
-    lookup,
-    linear,
-)
+    mix = [draw for family, (draw, times) in _TRAINING_MIX.items() if family in families for _ in range(times)]
+    return generator.choice(mix)(generator)
 
 
 def _one_number(random: Random) -> str:

@@ -46,7 +46,9 @@ class SelfAnchors:
       most 80 characters.
     - A *predicate* says of every input whether it holds, in two fresh words: contains a letter, longer than the median,
       an even number of something.
-    - A *transformation* writes the input anew: its first word, in capitals, backwards.
+    - A *transformation* writes the input anew: its first word, in capitals, backwards. Half of them put a fresh word,
+      the same in all answers of a row, before or behind the result (or the input as it is), so that there are as many
+      functions as words.
 
     Which functions there are depends on the kind of input (`keepshot.tasks.anchor_functions`). Passed over, on at most
     400 inputs, is a function whose commonest answer has a share above .85; one that is the target's rule (a
@@ -146,6 +148,7 @@ class _Material:
         taken: What no fresh word may be, in lower case.
         predicates: Usable ones, in groups of one idea each.
         transformations: Usable ones.
+        short: Whether inputs may be written down as they are.
         most_pairs: That fit a row.
         rows: A function for each kind of row that can be made.
     """
@@ -156,10 +159,12 @@ class _Material:
     taken: frozenset[str]
     predicates: tuple[tuple[TextFunction[bool], ...], ...]
     transformations: tuple[TextFunction[str], ...]
+    short: bool
     most_pairs: int
     rows: tuple["_Row", ...]
 
 
+_AS_IT_IS = TextFunction("as-it-is", str.strip)
 _Row = Callable[[_Material, Random, int], tuple[str, tuple[Example, ...]]]
 
 
@@ -185,6 +190,7 @@ def _material(anchors: SelfAnchors) -> _Material:
         taken=frozenset(text.casefold() for e in anchors.examples for text in (*e.answers, *e.options)),
         predicates=predicates,
         transformations=transformations,
+        short=_are_short(list(sample)),
         most_pairs=max(_FEWEST_PAIRS, anchors.characters * len(inputs) // sum(map(len, inputs))),
         rows=(_look_up, *[_predicate] * bool(predicates), *[_transformation] * bool(transformations)),
     )
@@ -221,10 +227,13 @@ def _transformations(kind: InputKind, sample: dict[str, str]) -> tuple[TextFunct
 
     def usable(function: TextFunction[str]) -> bool:
         values = [function.apply(text) for text in inputs]
-        long = sum(len(value) > _LONGEST_ANSWER for value in values)
-        return long <= _FEW * len(values) and not guessable(values) and not same(values, outputs)
+        return _are_short(values) and not guessable(values) and not same(values, outputs)
 
     return tuple(filter(usable, ANCHOR_TRANSFORMATIONS[kind]))
+
+
+def _are_short(answers: Sequence[str]) -> bool:
+    return sum(len(answer) > _LONGEST_ANSWER for answer in answers) <= _FEW * len(answers)
 
 
 def _look_up(material: _Material, r: Random, count: int) -> tuple[str, tuple[Example, ...]]:
@@ -246,7 +255,15 @@ def _predicate(material: _Material, r: Random, count: int) -> tuple[str, tuple[E
 def _transformation(material: _Material, r: Random, count: int) -> tuple[str, tuple[Example, ...]]:
     function = r.choice(material.transformations)
     texts = r.sample(material.inputs, min(count, len(material.inputs)))
-    return f"transformation, {function.name}", tuple(Example(text, function.apply(text)) for text in texts)
+    if r.random() < 0.5:
+        return f"transformation, {function.name}", tuple(Example(text, function.apply(text)) for text in texts)
+    # Never a function of an own-input task: no such task knows the word.
+    affix, before = _fresh_words(material, r, 1)[0], r.random() < 0.5
+    core = r.choice((function, _AS_IT_IS)) if material.short else function
+    between = " " if material.kind in ("words", "numbers") else ""
+    answers = [between.join((affix, core.apply(text)) if before else (core.apply(text), affix)) for text in texts]
+    name = f"transformation, {core.name} with a word {'before' if before else 'behind'}"
+    return name, tuple(Example(text, answer) for text, answer in zip(texts, answers, strict=True))
 
 
 def _fresh_words(material: _Material, r: Random, count: int) -> list[str]:

@@ -19,7 +19,8 @@ VERDICTS = {"clear": "Recommended", "insufficient": "Insufficient evidence", "no
 CHIPS = {"clear": "pass", "insufficient": "insufficient", "none": "fail"}
 TARGET_HEADER = (
     "method", "learning rate", "steps", "target zero-shot", "few-shot kept", "on own inputs", "on inputs like them",
-    "on others", "in the target's format", "in another", "families practised", "other families", "training", "tokens", "",
+    "on others", "in the target's format", "in another", "families practised", "other families", "training", "tokens",
+    "",
 )  # fmt: skip
 TERMINAL_HEADER = (
     "", "method", "setting", "target zero-shot", "few-shot kept", "inputs like the target's", "others", "cost", "",

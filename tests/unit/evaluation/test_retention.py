@@ -278,7 +278,7 @@ def test_tasks_are_parted_by_their_inputs_and_by_the_families_that_were_practise
     near, far = Task("near", words[::2], family="strings"), Task("far", digits, family="numbers")
     nobody = Task("nobody", digits)
     good, half = [0.7, 0.8], [0.3, 0.4]
-    before = evaluation(dict.fromkeys(("near", "far", "nobody"), {0: good, 4: good}), (near, far, nobody))
+    before = evaluation({name: {0: good, 4: good} for name in ("near", "far", "nobody")}, (near, far, nobody))
     cells = {"near": {0: half, 4: half}, "far": {0: good, 4: good}, "nobody": {0: good, 4: good}}
     after = evaluation(cells, (near, far, nobody))
     groups = retention_report(before, after, Task("target", words[1::2]), {"strings", "lookup"})["groups"]

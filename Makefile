@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format lint types imports bench clean
+.PHONY: demo test check format lint types imports bench evidence clean
 
 demo: $(READY)
 	$(BIN)/keepshot demo --output runs/demo
@@ -34,6 +34,11 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.evaluation
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.retention
+
+# make evidence MODEL=Qwen/Qwen2.5-0.5B [DATA=folder] [OUTPUT=folder]; docs/evidence.md
+evidence: $(READY)
+	$(if $(MODEL),,$(error name a model: make evidence MODEL=Qwen/Qwen2.5-0.5B))
+	$(BIN)/python -m benchmarks.evidence "$(MODEL)" $(if $(DATA),--data "$(DATA)") $(if $(OUTPUT),--output "$(OUTPUT)")
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

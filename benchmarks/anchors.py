@@ -83,7 +83,8 @@ def train(variant: str, model: str, data: str, steps: int) -> dict[str, Any]:
         target = load_target(config.data, config.seed)
         place = RunFolder(Path(folder))
         prepared = prepare(config, target, evaluation_suite(config, target)[0], place)
-        trainable = apply_trainable(load_model(model, dtype="float32"), prepared.strategy.trainable, config.seed)
+        fresh = load_model(model, dtype="float32")
+        trainable = apply_trainable(fresh, prepared.strategy.trainable, config.seed, prepared.start)
         started_at = _sample(trainable.model)
         budget = prepared.arguments.per_device_train_batch_size * prepared.planner.max_length
         start = time.monotonic()

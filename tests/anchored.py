@@ -53,7 +53,7 @@ def anchored_plan(strategy: Strategy, rows: int = 8, bank_rows: int = ROWS) -> P
     streams = []
     for spec in strategy.streams:
         sampler = sampler_of(spec)
-        if strategy.kl_terms(spec.name) and not isinstance(sampler, ZeroShot):
+        if strategy.base_terms(spec.name) and not isinstance(sampler, ZeroShot):
             sampler = Bank(spec.name, sampler, bank_rows, 0)
         streams.append(Stream(spec.name, sampler, spec.share, strategy.weight(spec.name)))
     return plan(*streams, rows=rows)
@@ -72,10 +72,15 @@ def objective_of(model: PreTrainedModel, strategy: Strategy, planner: Planner) -
     """The terms of a strategy, against `model` as it is now."""
     banks: dict[tuple[str, str], ReferenceBank] = {
         (term.stream, term.kind): reference_bank(
-            model, rows_of(planner, term.stream), kept=term.kept, temperature=term.temperature, budget=300
+            model,
+            rows_of(planner, term.stream),
+            kept=term.kept,
+            temperature=term.temperature,
+            budget=300,
+            kind=term.kind,
         )
         for term in strategy.terms
-        if term.kind != "nll"
+        if term.asks_base
     }
     return Objective(strategy.terms, banks)
 

@@ -12,7 +12,7 @@ from keepshot.models.load import load_tokenizer
 from keepshot.prompts import PLAIN
 from keepshot.strategies import TARGET, Strategy, Trainable, TrainableSet, apply_trainable
 from keepshot.tasks.example import Example, Task
-from keepshot.train import KeepTrainer, Objective, PlannedRow, Planner, Stream, training_arguments
+from keepshot.train import Earlier, KeepTrainer, Objective, PlannedRow, Planner, Stream, training_arguments
 
 EXAMPLES = tuple(Example("ab" * (1 + i % 5) + str(i), ("yes", "no", "rather not")[i % 3]) for i in range(11))
 """Inputs and answers of several lengths."""
@@ -64,6 +64,7 @@ def trainer_of(
     validation: Sequence[PlannedRow] = (),
     micro_batch_tokens: int = 1000,
     objective: Objective = Objective(),  # noqa: B008 (frozen)
+    earlier: Earlier = Earlier(),  # noqa: B008 (frozen)
 ) -> KeepTrainer:
     """A trainer of 3 steps with a learning rate that moves much; `fields` change that."""
     own = {
@@ -91,6 +92,7 @@ def trainer_of(
         micro_batch_tokens=micro_batch_tokens,
         validation=validation,
         objective=objective,
+        earlier=earlier,
     )
 
 

@@ -1,6 +1,7 @@
 """Every named method on several families: one real step moves what it says, and what is saved is what was trained."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from keepshot.models.load import CausalLM, base_dtype, load_model, load_tokenizer
 from keepshot.runs.folder import RunFolder
+from keepshot.runs.penalties import held_numbers, prompt_rows
 from keepshot.runs.references import fixed_rows, references
 from keepshot.runs.training import save_trained
 from keepshot.strategies import (
@@ -24,10 +26,19 @@ from keepshot.strategies import (
     resolve_method,
     verify_frozen,
 )
+from keepshot.strategies.soft_prompt import (
+    initial_prompt,
+    load_prompt,
+    prompt_digest,
+    prompt_set,
+    save_prompt,
+    without_prompt,
+)
 from keepshot.train import KeepTrainer, Stream, training_arguments
 
 FAMILIES = ("llama", "gpt2", "gpt_neox", "phi3", "gemma3", "opt")
-MATRIX = [(name, family) for name in METHODS for family in FAMILIES] + [("full", "bloom"), ("lora", "bloom")]
+WITHOUT_ROLES = ("full", "lora", "dora", "corda")
+MATRIX = [(name, family) for name in METHODS for family in FAMILIES] + [(name, "bloom") for name in WITHOUT_ROLES]
 IDS = torch.randint(2, 256, (2, 24), generator=torch.Generator().manual_seed(0))
 
 
@@ -39,6 +50,11 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
         dtype = torch.bfloat16 if place % 2 else torch.float32
         save_tiny(ARCHITECTURES[name]().to(dtype), root / name)
     return root
+
+
+def prompts(count: int) -> list[list[int]]:
+    """For the trainables that start from some."""
+    return [[1, *range(40 + i, 80 + i)] for i in range(min(count, 8))]
 
 
 def logits(model: CausalLM) -> Tensor:
@@ -53,7 +69,7 @@ def test_a_method_moves_its_numbers_and_is_saved_as_trained(
     _, strategy, _ = resolve_method(method)
     base = str(bases / family)
     dtype = base_dtype(base)
-    trained = apply_trainable(load_model(base, device="cpu"), strategy.trainable, seed=0)
+    trained = apply_trainable(load_model(base, device="cpu"), strategy.trainable, 0, prompts)
     untouched = logits(trained.model)
     frozen = fingerprint(trained.model, trained.parts, dtype)
     before = {name: p.detach().clone() for name, p in trained.model.named_parameters() if p.requires_grad}
@@ -78,18 +94,22 @@ def test_a_method_moves_its_numbers_and_is_saved_as_trained(
 
 
 # Every addition with every family, and every trainable with some of them: pairs, not all triples.
-TRAINABLES = ("full", "value", "lora", "query-key")
+TRAINABLES = ("full", "value", "lora", "query-key", "dora", "corda")
 PAIRS = [
     (TRAINABLES[(i + j) % len(TRAINABLES)], addition, family)
-    for i, addition in enumerate(ADDITIONS)
+    for i, addition in enumerate(name for name, value in ADDITIONS.items() if value.prompt is None)
     for j, family in enumerate(FAMILIES)
 ]
 
 
 @pytest.mark.parametrize(("method", "addition", "family"), PAIRS)
 def test_an_addition_trains_beside_the_target(method: str, addition: str, family: str, tmp_path: Path) -> None:
-    _, strategy, _ = resolve_method([method, {addition: {"share": 0.5}}])  # so that both steps have rows of it
-    trained = apply_trainable(ARCHITECTURES[family](), strategy.trainable, seed=0)
+    value = ADDITIONS[addition]
+    options = {} if value.stream is None else {"share": 0.5}  # so that both steps have rows of it
+    if value.penalty is not None and value.penalty.prompts is not None:
+        options |= {"rows": 2}
+    _, strategy, _ = resolve_method([method, {addition: options}])
+    trained = apply_trainable(ARCHITECTURES[family](), strategy.trainable, 0, prompts)
     frozen = fingerprint(trained.model, trained.parts)
     before = {name: p.detach().clone() for name, p in trained.model.named_parameters() if p.requires_grad}
     trainer = with_references(trained, strategy, tmp_path)
@@ -97,16 +117,50 @@ def test_an_addition_trains_beside_the_target(method: str, addition: str, family
     verify_frozen(frozen, fingerprint(trained.model, trained.parts))
     assert any(not torch.equal(p, before[n]) for n, p in trained.model.named_parameters() if n in before)
     states = trainer.plan_state.streams
-    assert states.keys() == {"target", addition}
+    stream = "target" if value.stream is None else addition
+    assert states.keys() == {"target", stream}
     assert all(state.drawn > 0 for state in states.values())
     first, *_, last = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    term = ADDITIONS[addition].term
-    assert first[f"nll/{addition}"] > 0
-    assert (f"kl/{addition}" in first) == (term.kind == "kl")
-    if term.kind == "kl":
+    assert first[f"nll/{stream}"] > 0
+    measured = {f"{term.kind}/{term.stream}" for term in strategy.terms if term.kind != "nll"}
+    measured |= {f"penalty/{penalty.kind}" for penalty in strategy.penalties}
+    for name in ("kl", "masked-kl"):
+        assert (f"{name}/{stream}" in first) == (f"{name}/{stream}" in measured)
+    for name in measured:
         # But for dropout: GPT-2 and OPT have it everywhere, and the base is asked without.
-        assert family in ("gpt2", "opt") or abs(first[f"kl/{addition}"]) < 1e-6
-        assert last[f"kl/{addition}"] > 1e-6
+        assert (family in ("gpt2", "opt") and "kl" in name) or abs(first[name]) < 1e-6
+        assert last[name] > 1e-6
+
+
+@pytest.mark.parametrize(("method", "family"), list(zip(TRAINABLES, FAMILIES, strict=True)))
+def test_a_prompt_and_then_weights_are_trained_and_saved(method: str, family: str, bases: Path, tmp_path: Path) -> None:
+    _, strategy, _ = resolve_method([method, {"promot": {"tokens": 4}}, {"icl-mix": {"share": 0.5}}])
+    base, dtype = str(bases / family), base_dtype(str(bases / family))
+    first = load_model(base, device="cpu")
+    weights = fingerprint(first, {})
+    start = initial_prompt(first, range(40, 80), strategy.prompt.tokens, 0)
+    stage = prompt_set(first, start)
+    trainer_of(stage, plan(), tmp_path / "first", {"max_steps": 2, "weight_decay": 0.0}).train()
+    prompt = without_prompt(stage)
+    verify_frozen(weights, fingerprint(first, {}))
+    assert not bool((prompt == start).any())
+    save_prompt(prompt, tmp_path, base)
+
+    trained = apply_trainable(load_model(base, device="cpu"), strategy.trainable, 0, prompts)
+    frozen = fingerprint(trained.model, trained.parts, dtype)
+    trained = replace(trained, prompt=load_prompt(tmp_path))
+    trainer = trainer_of(trained, plan_of(strategy), tmp_path / "second", {"max_steps": 2, "weight_decay": 0.1})
+    trainer.train()
+    assert trainer.plan_state.streams["icl-mix"].drawn > 0
+    assert prompt_digest(trained.prompt) == prompt_digest(load_prompt(tmp_path)) == prompt_digest(prompt)
+    tuned = logits(trained.model)
+
+    def unchanged(folder: Path) -> None:
+        verify_frozen(frozen, fingerprint(load_model(str(folder), device="cpu"), trained.parts, dtype))
+
+    save_trained(trained, byte_tokenizer(), tmp_path / "saved", dtype, check=unchanged)
+    again = logits(load_model(str(tmp_path / "saved"), device="cpu"))
+    assert float((again - tuned).norm() / tuned.norm()) < (1e-5 if dtype == torch.float32 else 1e-2)
 
 
 def with_references(trained: TrainableSet, strategy: Strategy, folder: Path) -> KeepTrainer:
@@ -118,4 +172,8 @@ def with_references(trained: TrainableSet, strategy: Strategy, folder: Path) -> 
     fields = {"use_cpu": True, "bf16": False}
     args = training_arguments(fields, folder=folder, seed=0, learning_rate=0.01, max_steps=2, steps_per_epoch=2)
     kept = references(trained.model, strategy, planner, args, RunFolder(folder), 400)
-    return trainer_of(trained, planner, folder, {"max_steps": 2, "weight_decay": 0.1}, objective=kept.objective)
+    asked = [penalty.prompts for penalty in strategy.penalties if penalty.prompts is not None]
+    prompts = prompt_rows(planner, strategy, {spec.name: sampler_of(spec) for spec in asked})
+    penalties = held_numbers(trained, strategy, prompts, args, RunFolder(folder))
+    objective = replace(kept.objective, penalties=penalties)
+    return trainer_of(trained, planner, folder, {"max_steps": 2, "weight_decay": 0.1}, objective=objective)

@@ -9,14 +9,22 @@ from typing import Any
 import pytest
 from tests import processes
 
+from keepshot.config import load_config
 from keepshot.errors import RunError
+from keepshot.evaluation import Item, evaluate_tasks, read_items
+from keepshot.models.load import load_model, load_tokenizer
+from keepshot.runs.data import evaluation_suite, load_target
+from keepshot.runs.evaluation import as_subject
 from keepshot.runs.tuning import tune
+from keepshot.strategies.soft_prompt import load_prompt
+from keepshot.tasks.example import Suite
 from keepshot.train import checkpoints
 
 WHILE_KEEPING_THE_REFERENCE = ("keepshot.runs.references", "save_bank", 1)
 WHILE_WRITING = ("keepshot.train.trainer", "save_plan", 2)
 JUST_AFTER_A_CHECKPOINT = ("keepshot.train.trainer", "rotate", 1)
 IN_A_STEP = ("keepshot.train.trainer", "micro_batches", 4)
+WHILE_SAVING_THE_PROMPT = ("keepshot.runs.prompting", "save_prompt", 1)
 AFTER_TRAINING = ("keepshot.runs.tuning", "save_trained", 1)
 WHILE_SAVING_THE_MODEL = ("keepshot.runs.tuning", "verify_frozen", 1)
 BEFORE_EVALUATING = ("keepshot.runs.tuning", "_stage_after", 1)
@@ -35,8 +43,12 @@ def exit_code(
     return processes.exit_code(processes.start(run, config, resume, killed, base))
 
 
-METHODS: dict[str, Any] = {"lora": "lora", "value": ["value", "icl-kl"]}
-"""An adapter alone, and a part of the weights held to the base on fixed rows."""
+METHODS: dict[str, Any] = {
+    "lora": "lora",
+    "value": ["value", "icl-kl"],
+    "promot": ["value", {"promot": {"tokens": 4, "steps": 4}}],
+}
+"""An adapter alone, a part of the weights held to the base on fixed rows, and two stages."""
 
 
 @pytest.fixture(scope="module")
@@ -82,15 +94,16 @@ def config_of(data: Path) -> Callable[[str, Path], dict[str, Any]]:
 def straight(config_of: Callable, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One run of each method that nobody killed."""
     runs = {}
-    for method in ("lora", "value"):
+    for method in METHODS:
         runs[method] = tmp_path_factory.mktemp("straight") / method
         assert exit_code(config_of(method, runs[method]), base=runs.get("lora") if method == "value" else None) == 0
     return runs
 
 
 def weights(folder: Path, method: str) -> bytes:
-    path = "adapter/adapter_model.safetensors" if method == "lora" else "model/model.safetensors"
-    return (folder / path).read_bytes()
+    names = ["adapter/adapter_model.safetensors" if method == "lora" else "model/model.safetensors"]
+    names += ["prompt/adapter_model.safetensors"] if method == "promot" else []
+    return b"".join((folder / name).read_bytes() for name in names)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +114,8 @@ def weights(folder: Path, method: str) -> bytes:
         ("lora", [AFTER_TRAINING]),
         ("value", [WHILE_KEEPING_THE_REFERENCE, WHILE_WRITING, WHILE_SAVING_THE_MODEL]),
         ("value", [BEFORE_EVALUATING, BEFORE_THE_REPORT]),
+        ("promot", [IN_A_STEP, WHILE_WRITING]),
+        ("promot", [WHILE_SAVING_THE_PROMPT, AFTER_TRAINING]),
     ],
     ids=[
         "writing a checkpoint",
@@ -108,6 +123,8 @@ def weights(folder: Path, method: str) -> bytes:
         "trained",
         "asking, then writing twice",
         "saved, then evaluated",
+        "a step of the first stage, then writing in the second",
+        "between the stages, then trained",
     ],
 )
 def test_a_killed_run_ends_with_the_same_bits(
@@ -133,10 +150,47 @@ def test_a_killed_run_ends_with_the_same_bits(
         assert training["reference"].keys() == ({"icl-kl"} if method == "value" else set())
     reports = [json.loads((folder / "report.json").read_text()) for folder in (one, other)]
     assert reports[0]["cost"]["tokens"] == reports[1]["cost"]["tokens"]
-    assert reports[0]["cost"]["steps"] == reports[1]["cost"]["steps"] == 6
+    assert reports[0]["cost"]["steps"] == reports[1]["cost"]["steps"] == (10 if method == "promot" else 6)
     assert reports[0]["retention"] == reports[1]["retention"]
 
 
 def steps(folder: Path) -> list[tuple[int, float, float | None]]:
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [(row["step"], row["nll/target"], row.get("kl/icl-kl")) for row in rows]
+
+
+def test_two_stages_leave_both_parts_and_say_so(straight: dict[str, Path]) -> None:
+    folder = straight["promot"]
+    report, training = (json.loads((folder / f"{name}.json").read_text()) for name in ("report", "training"))
+    stages = training["stages"]
+    assert [(stages[name]["steps"], stages[name]["trainable_parameters"]) for name in ("prompt", "weights")] == [
+        (4, 4 * 256), (6, training["trainable_parameters"]),
+    ]  # fmt: skip
+    for name in ("tokens", "train_seconds"):
+        assert training[name] == stages["prompt"][name] + stages["weights"][name] > stages["weights"][name] > 0
+    assert [step for step, _, _ in steps(folder)] == [1, 2, 4, 5, 6, 8, 10]
+    assert (report["model_path"], report["prompt_path"]) == ("model", "prompt")
+    assert any("asked about the target behind the soft prompt" in note for note in report["notes"])
+    assert "prompt_path" not in json.loads((straight["value"] / "report.json").read_text())
+    assert load_prompt(folder / "prompt").shape == (4, 256)
+
+
+def test_the_target_is_asked_behind_the_prompt_and_the_held_out_tasks_are_not(straight: dict[str, Path]) -> None:
+    folder = straight["promot"]
+    config = load_config(folder / "config.yaml")
+    target = load_target(config.data, config.seed)
+    held_out, _, _ = evaluation_suite(config, target)
+    model, tokenizer = load_model(str(folder / "model"), device="cpu"), load_tokenizer(str(folder / "model"))
+    items = read_items(folder / "items_after.parquet")
+    suites = {"target": Suite("target", (target.task,)), "held out": Suite("held out", held_out.tasks)}
+    for prompt in (load_prompt(folder / "prompt"), None):
+        subject = as_subject(model, tokenizer, config.data.template, "model", 512 - 4, prompt)
+        for name, suite in suites.items():
+            found = {key(item): item.nll for item in evaluate_tasks(subject, suite, config.evaluate.plan(0)).items}
+            asked = {key(item): item.nll for item in items if key(item) in found}
+            assert asked.keys() == found.keys()
+            assert (asked == pytest.approx(found, abs=1e-4)) == ((name == "target") == (prompt is not None))
+
+
+def key(item: Item) -> tuple[str, int, int, int]:
+    return item.task, item.set, item.shots, item.query

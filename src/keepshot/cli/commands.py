@@ -90,7 +90,7 @@ def methods(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = 
         {"name": m.name, "kind": "trainable", "trains": m.trains, "costs": m.costs, "cites": m.cites}
         for m in METHODS.values()
     ] + [
-        {"name": f"+{a.name}", "kind": "addition", "trains": a.sees, "costs": a.costs, "cites": a.cites}
+        {"name": f"+{a.name}", "kind": "addition", "trains": a.does, "costs": a.costs, "cites": a.cites}
         for a in ADDITIONS.values()
     ]
     if as_json:

@@ -20,6 +20,9 @@ def evaluate(
     against: Annotated[
         list[str] | None, typer.Option("--against", help="A tuned model or adapter to measure against MODEL.")
     ] = None,
+    prompt: Annotated[
+        Path | None, typer.Option("--prompt", help="Folder of a soft prompt, such as prompt/ of a run: ask behind it.")
+    ] = None,
     suite: Annotated[
         str, typer.Option("--suite", help="mini, a folder of task files, or an lm-evaluation-harness task YAML.")
     ] = "mini",
@@ -65,6 +68,11 @@ def evaluate(
         raise ConfigError(
             f"{tuned[0]!r} is one model too many; put --against before the models to compare with {model}"
         )
+    if prompt and against:
+        raise ConfigError(
+            "--prompt and --against contradict each other: a soft prompt belongs to one model and one task; evaluate "
+            f"{model} behind it by itself, and compare the two files"
+        )
     if cache and no_cache:
         raise ConfigError("--cache and --no-cache contradict each other; give one of them")
     plan = runs.EvaluationPlan(
@@ -84,15 +92,30 @@ def evaluate(
     for name in plan.left_out(tasks):
         show.say(f"left out: {name} has no finite set of labels, which {labels} labels need")
     with show.evaluation_progress() as progress:
-        found = runs.evaluate_against(
-            [model, *(against or ()), *(tuned or ())],
-            suite=tasks,
-            plan=plan,
-            template=template,
-            output=output,
-            cache=None if no_cache else cache or runs.default_cache(),
-            progress=progress,
-        )
+        store = None if no_cache else cache or runs.default_cache()
+        if prompt is not None:
+            found = [
+                runs.evaluate(
+                    model,
+                    suite=tasks,
+                    plan=plan,
+                    template=template,
+                    output=output,
+                    cache=store,
+                    progress=progress,
+                    prompt=prompt,
+                )
+            ]
+        else:
+            found = runs.evaluate_against(
+                [model, *(against or ()), *(tuned or ())],
+                suite=tasks,
+                plan=plan,
+                template=template,
+                output=output,
+                cache=store,
+                progress=progress,
+            )
     _show(found)
     if output:
         show.say(f"written: {output}")

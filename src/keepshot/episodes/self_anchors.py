@@ -79,9 +79,9 @@ class SelfAnchors:
 
     Example:
         >>> anchors = SelfAnchors("self-anchor", [Example(word, "x") for word in ("kite", "moor", "salt", "dune")], 0)
-        >>> episode = anchors.draw(4)
+        >>> episode = anchors.draw(2)
         >>> episode.name, [(example.input, example.output) for example in episode.examples[:2]]
-        ('self-anchor episode 4 (transformation, reverse)', [('dune', 'enud'), ('salt', 'tlas')])
+        ('self-anchor episode 2 (transformation, capitalised)', [('salt', 'Salt'), ('kite', 'Kite')])
 
     Reference:
         This project; `docs/methods.md`.

@@ -19,7 +19,13 @@ BATCH_TOKENS = 32768
 
 
 def generate(
-    model: CausalLM, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], stop: Sequence[str], max_new_tokens: int
+    model: CausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Row],
+    stop: Sequence[str],
+    max_new_tokens: int,
+    *,
+    prompt: Float[Tensor, "tokens width"] | None = None,
 ) -> list[str]:
     """What greedy decoding writes in place of each row's last answer, up to a stop string or the end token.
 
@@ -29,6 +35,7 @@ def generate(
         rows: Prompts; the last answer and what follows is left out.
         stop: Writing ends before the first of these that follows something else than white space.
         max_new_tokens: The most that is written.
+        prompt: A soft prompt before every row; None is none.
 
     Raises:
         RunError: A single row does not fit the memory.
@@ -38,10 +45,10 @@ def generate(
     texts: dict[int, str] = {}
     budget = BATCH_TOKENS
     while order:
-        width = len(prompts[order[0]]) + max_new_tokens
+        width = (0 if prompt is None else len(prompt)) + len(prompts[order[0]]) + max_new_tokens
         batch = order[: max(1, budget // width)]
         try:
-            written = _write(model, tokenizer, [prompts[i] for i in batch], stop, max_new_tokens)
+            written = _write(model, tokenizer, [prompts[i] for i in batch], stop, max_new_tokens, prompt)
         except OUT_OF_MEMORY as error:
             budget = halved(error, len(batch) * width, width)
             continue
@@ -93,24 +100,36 @@ def _write(
     prompts: Sequence[tuple[int, ...]],
     stop: Sequence[str],
     max_new_tokens: int,
+    soft: Float[Tensor, "tokens width"] | None,
 ) -> list[str]:
-    width = max(map(len, prompts))
+    before = 0 if soft is None else len(soft)
+    width = before + max(map(len, prompts))
     pad = tokenizer.pad_token_id or 0
-    ids = torch.tensor([(pad,) * (width - len(prompt)) + prompt for prompt in prompts], device=model.device)
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
+    empty = [width - before - len(prompt) for prompt in prompts]
+    ids = torch.tensor(
+        [(pad,) * (left + before) + prompt for left, prompt in zip(empty, prompts, strict=True)], device=model.device
+    )
+    mask = torch.tensor([[0] * left + [1] * (width - left) for left in empty], device=model.device)
+    inputs: dict[str, Tensor] = {"input_ids": ids}
+    if soft is not None:
+        embeds = model.get_input_embeddings()(ids).detach().clone()
+        for row, left in enumerate(empty):
+            embeds[row, left : left + before] = soft
+        inputs = {"inputs_embeds": embeds}
+    start = width if soft is None else 0  # of what is written: behind embeddings, transformers gives nothing else
     ends = end_tokens(model) or [token for token in (tokenizer.eos_token_id,) if token is not None]
     settings = GenerationConfig(
         max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=pad, eos_token_id=ends or None
     )
     with quiet(), torch.inference_mode(), _own_settings_aside(model):
         written = model.generate(
-            input_ids=ids,
+            **inputs,
             attention_mask=mask,
             generation_config=settings,
-            stopping_criteria=StoppingCriteriaList([_Stop(tokenizer, width, stop)] if stop else []),
+            stopping_criteria=StoppingCriteriaList([_Stop(tokenizer, start, stop)] if stop else []),
         )
     # Behind its end a row is filled up until the others end, too.
-    answers = [list(takewhile(lambda token: token not in ends, row)) for row in written[:, width:].tolist()]
+    answers = [list(takewhile(lambda token: token not in ends, row)) for row in written[:, start:].tolist()]
     return [cut(text, stop) for text in tokenizer.batch_decode(answers, skip_special_tokens=True)]
 
 

@@ -4,6 +4,7 @@ Rows come in levels, one level per shot count, each level's context continuing t
 that growing context are computed once. What the rows of a level add to it becomes trees (`tree.py`), each scored in one
 forward pass in which every node sees the context and its own ancestors; the head sees the nodes that predict an answer.
 What is shared is the verified common token prefix of whole rows: the numbers are those of scoring each row by itself.
+A soft prompt is the beginning of every context: it is read once, and all tokens stand behind it.
 """
 
 import copy
@@ -21,6 +22,7 @@ from keepshot.evaluation.memory import OUT_OF_MEMORY, halved
 from keepshot.evaluation.tree import Tree, agreement, grow_tree, own_order, tree_mask
 from keepshot.models.load import CausalLM
 from keepshot.prompts import Row, group_by_length
+from keepshot.strategies.soft_prompt import check_fits, insert_prompt
 
 # Computed tokens in one batch of whole rows: a bound for the activations.
 BATCH_TOKENS = 4096
@@ -68,11 +70,22 @@ class Scorer:
     Args:
         model: In evaluation mode.
         pad_id: Filler of whole rows; its value changes nothing.
+        prompt: A soft prompt before every row; None is none.
+
+    Raises:
+        ModelError: The prompt was trained on another model.
     """
 
-    def __init__(self, model: CausalLM, *, pad_id: int = 0) -> None:
+    def __init__(
+        self, model: CausalLM, *, pad_id: int = 0, prompt: Float[Tensor, "tokens width"] | None = None
+    ) -> None:
         self.model = model
         self.pad_id = pad_id
+        if prompt is not None:
+            check_fits(prompt, model)
+        self._prompt = prompt
+        self._before = 0 if prompt is None else len(prompt)  # positions before a row's first token
+        self._read_prompt: Cache | None = None
         self._nodes = TREE_NODES.get(model.device.type, TREE_NODES["cuda"])
         self._tokens = BATCH_TOKENS
         self._part: int | None = None  # tokens of context in one pass; all, until the memory says otherwise
@@ -90,7 +103,7 @@ class Scorer:
     def score(self, levels: Sequence[Sequence[Row]]) -> Iterator[list[Score]]:
         """Scores of every level, in the order of its rows, as soon as it is done; see `score_levels`."""
         longest = max((len(row.ids) for rows in levels for row in rows), default=0)
-        self._shares = self.shares and longest <= self._steady
+        self._shares = self.shares and self._before + longest <= self._steady
         return self._score_trees(levels) if self._shares else map(self.score_rows, levels)
 
     def score_rows(self, rows: Sequence[Row]) -> list[Score]:
@@ -99,7 +112,7 @@ class Scorer:
             return self._score_whole(rows)
 
     def _score_whole(self, rows: Sequence[Row]) -> list[Score]:
-        lengths = [row.answers[-1][1] - 1 for row in rows]
+        lengths = [self._before + row.answers[-1][1] - 1 for row in rows]
         scores: dict[int, Score] = {}
         while missing := [i for i in range(len(rows)) if i not in scores]:
             budget = self._tokens if max(lengths) <= self._steady else 1  # that is, one row in a pass
@@ -119,6 +132,8 @@ class Scorer:
         done = 0
         for rows, length in zip(levels, shared_lengths(levels), strict=True):
             with torch.inference_mode():
+                if done == 0:
+                    cache = self._prompt_cache()
                 if length > done:
                     cache = self._extend(cache, rows[0].ids[done:length], done)
                     done = length
@@ -149,9 +164,19 @@ class Scorer:
             cache, ids, done = grown, ids[len(part) :], done + len(part)
         return cache
 
+    def _prompt_cache(self) -> Cache | None:
+        """Keys and values of the soft prompt, computed once; None without one."""
+        if self._prompt is not None and self._read_prompt is None:
+            vectors = self._prompt.to(self.model.device, self.model.dtype)[None]
+            positions = torch.arange(self._before, device=self.model.device)[None]
+            output = self.model(inputs_embeds=vectors, position_ids=positions, use_cache=True, logits_to_keep=1)
+            self._read_prompt = output.past_key_values
+        return self._read_prompt
+
     def _read_on(self, cache: Cache | None, ids: Sequence[int], done: int) -> Cache | None:
         tokens = torch.tensor([ids], device=self.model.device)
-        positions = torch.arange(done, done + len(ids), device=self.model.device)[None]
+        start = self._before + done
+        positions = torch.arange(start, start + len(ids), device=self.model.device)[None]
         # With no cache given the model makes the kind that it needs (sliding windows, …).
         output = self.model(
             input_ids=tokens, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
@@ -165,7 +190,7 @@ class Scorer:
         place = {node: i for i, node in enumerate(kept)}
         keep = torch.zeros(1, len(tree.ids), dtype=torch.bool)
         keep[0, kept] = True
-        positions = torch.tensor([tree.depths]) + done
+        positions = torch.tensor([tree.depths]) + self._before + done
         output = self.model(
             input_ids=torch.tensor([tree.ids], device=device),
             position_ids=positions.to(device),
@@ -179,7 +204,7 @@ class Scorer:
     def _masks(self, tree: Tree, done: int) -> Tensor | dict[str, Tensor]:
         """One mask if all layers see equally far, else one by the type of layer, as transformers names them."""
         masks = {
-            name: tree_mask(tree, done, window, self.model.dtype).to(self.model.device)
+            name: tree_mask(tree, self._before + done, window, self.model.dtype).to(self.model.device)
             for name, window in self._windows.items()
         }
         return masks if len(masks) > 1 else next(iter(masks.values()))
@@ -195,15 +220,19 @@ class Scorer:
             keep[at, first - 1 : last - 1] = True
             start = predicting[-1].stop if predicting else 0
             predicting.append(range(start, start + last - first))
-        positions = torch.arange(width, device=self.model.device).expand(len(rows), -1)
+        positions = torch.arange(self._before + width, device=self.model.device).expand(len(rows), -1)
         # Padding stands on the right, where causal attention never looks: no mask is needed.
-        output = self.model(
-            input_ids=ids.to(self.model.device),
-            position_ids=positions,
-            use_cache=False,
-            logits_to_keep=keep.to(self.model.device),
-        )
+        inputs, keep = self._inputs(ids.to(self.model.device), keep.to(self.model.device))
+        output = self.model(**inputs, position_ids=positions, use_cache=False, logits_to_keep=keep)
         return _read(output.logits, predicting, [row.ids[slice(*row.answers[-1])] for row in rows])
+
+    def _inputs(self, ids: Tensor, keep: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """What the model reads of whole rows, and the positions in it whose logits are wanted."""
+        if self._prompt is None:
+            return {"input_ids": ids}, keep
+        every = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
+        embeds, keep = insert_prompt(self.model.get_input_embeddings(), self._prompt, ids, keep, every)
+        return {"inputs_embeds": embeds}, keep
 
     def _probe(self) -> bool:
         if not self._windows:

@@ -157,7 +157,7 @@ class Interpolation:
                 self._interpolate(model, coefficients)
 
     def _scale(self, model: PeftModel, coefficients: Mapping[Group, float]) -> None:
-        for path, layer in _lora_layers(model):
+        for path, layer in lora_layers(model):
             factor = _factor(_shares_of(path, self._shares), coefficients)
             for matrix in _matrices_b(layer):
                 matrix.mul_(factor.to(matrix.device, matrix.dtype).view(-1, *[1] * (matrix.dim() - 1)))
@@ -240,7 +240,7 @@ def _changed_by_adapter(tuned: PeftModel, shares: _Shares) -> set[Group]:
             "the base in a straight line; merge it into the base (PEFT's merge_and_unload) and name the merged model"
         )
     found: set[Group] = set()
-    for path, layer in _lora_layers(tuned):
+    for path, layer in lora_layers(tuned):
         moved = torch.stack([matrix.flatten(1).any(dim=1) for matrix in _matrices_b(layer) if matrix.dim() > 1]).any(0)
         for share in _shares_of(path, shares):
             spans = share.part.spans or (range(len(moved)),)
@@ -252,8 +252,8 @@ def _changed_by_adapter(tuned: PeftModel, shares: _Shares) -> set[Group]:
 _PLAIN = re.compile(r"\.lora_(embedding_)?[AB](\.|$)")
 
 
-def _lora_layers(model: PeftModel) -> Iterator[tuple[str, LoraLayer]]:
-    """The layers with an adapter, by their paths in the base."""
+def lora_layers(model: PeftModel) -> Iterator[tuple[str, LoraLayer]]:
+    """The layers with a LoRA adapter, by their paths in the base."""
     for path, module in model.get_base_model().named_modules():
         if isinstance(module, LoraLayer):
             yield path, module

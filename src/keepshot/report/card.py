@@ -37,6 +37,7 @@ def model_card(report: Report, figures: Sequence[str]) -> str:
         + (f" ({escaped(reason)})" if reason else ""),
         "## How to load it",
         _loading(report),
+        *([wording.PROMPT_USE] if report.prompt_path else []),
         "## Cost",
         markdown_table(tables.cost_table(report)),
     ]
@@ -100,7 +101,8 @@ def _front_matter(report: Report) -> str:
 def _loading(report: Report) -> str:
     """Code that loads the model from this folder."""
     lines, path = ["```python"], _quoted(report.model_path)
-    if report.model_path.startswith("adapter"):
+    adapter = report.model_path.startswith("adapter")
+    if adapter:
         bundled = report.base == "mini"
         base = 'str(files("keepshot.models") / "mini")' if bundled else _quoted(_short(report.base))
         lines += [
@@ -120,6 +122,12 @@ def _loading(report: Report) -> str:
             f"tokenizer = AutoTokenizer.from_pretrained({path})",
             f"model = AutoModelForCausalLM.from_pretrained({path})",
         ]
+    if report.prompt_path:
+        if adapter:
+            lines.append("model = model.merge_and_unload()")
+        else:
+            lines.insert(1, "from peft import PeftModel")
+        lines.append(f"on_target = PeftModel.from_pretrained(model, {_quoted(report.prompt_path)})")
     return "\n".join([*lines, "```"])
 
 

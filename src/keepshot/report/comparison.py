@@ -21,6 +21,7 @@ class MethodFigures:
         name: Of the method.
         matched: Whether it reached the baseline's accuracy, on validation.
         accuracy: On the target, without examples.
+        few_shot: On the target with as many examples as retention is given at; None where that was not measured.
         retention: None where it could not be measured.
         groups: Retention in parts of the suite.
         gate: `pass`, `fail` or `insufficient`.
@@ -37,6 +38,7 @@ class MethodFigures:
     name: str
     matched: bool
     accuracy: Estimate
+    few_shot: Estimate | None
     retention: Estimate | None
     groups: Mapping[str, Estimate | None]
     gate: str
@@ -173,6 +175,7 @@ def _method(field: Field) -> MethodFigures:
         name=field.at("method").text(),
         matched=field.at("matched").value is True,
         accuracy=_estimate(field.at("accuracy")),
+        few_shot=_estimate_or_none(field, "few_shot"),
         retention=_estimate_or_none(field, "retention"),
         groups={name: _estimate_or_none(field.at("groups"), name) for name, _ in field.at("groups").items()},
         gate=field.at("gate").text(),

@@ -18,9 +18,9 @@ from keepshot.report.wording import ABSENT, DEFINITION, duration, estimate, mome
 VERDICTS = {"clear": "Recommended", "insufficient": "Insufficient evidence", "none": "No recommendation"}
 CHIPS = {"clear": "pass", "insufficient": "insufficient", "none": "fail"}
 TARGET_HEADER = (
-    "method", "learning rate", "steps", "target zero-shot", "few-shot kept", "on own inputs", "on inputs like them",
-    "on others", "in the target's format", "in another", "families practised", "other families", "training", "tokens",
-    "",
+    "method", "learning rate", "steps", "target zero-shot", "target few-shot", "few-shot kept", "on own inputs",
+    "on inputs like them", "on others", "in the target's format", "in another", "families practised", "other families",
+    "training", "tokens", "",
 )  # fmt: skip
 TERMINAL_HEADER = (
     "", "method", "setting", "target zero-shot", "few-shot kept", "inputs like the target's", "others", "cost", "",
@@ -145,6 +145,7 @@ def _row(number: int, method: MethodFigures, advice: Advice) -> tuple[str, ...]:
         ABSENT if method.learning_rate is None else _rate(method.learning_rate),
         ABSENT if method.steps is None else str(method.steps),
         estimate(method.accuracy, 1),
+        ABSENT if method.few_shot is None else estimate(method.few_shot),
         estimate(method.retention, 1),
         *(estimate(method.groups[group]) if method.groups.get(group) else ABSENT for group in GROUPS),
         f"{duration(method.seconds)}, {method.time_ratio:.2f} x",

@@ -129,6 +129,8 @@ class Report:
     """One run: the base, the method, both pairs of curves and what follows from them.
 
     `gain` is zero-shot accuracy on the target, after minus before; None where that was not asked or does not fit.
+    `prompt_path` is the folder of the soft prompt that the target was asked behind, as `model_path` is the model's;
+    empty where there is none.
     """
 
     folder: Path
@@ -149,6 +151,7 @@ class Report:
     seed: int
     versions: Mapping[str, str]
     notes: tuple[str, ...]
+    prompt_path: str = ""
 
     @property
     def shots(self) -> int:
@@ -199,6 +202,7 @@ def read_report(folder: str | Path) -> Report:
         seed=int(whole.at("seed").number()),
         versions={name: version.text() for name, version in whole.at("versions").items()},
         notes=_notes(whole),
+        prompt_path=whole.text_or("prompt_path", ""),
     )
 
 

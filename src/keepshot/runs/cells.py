@@ -15,7 +15,7 @@ from keepshot.runs.evaluation import Progress, Say
 from keepshot.runs.folder import RunFolder, in_use, open_run
 from keepshot.runs.ground import Ground
 from keepshot.runs.preparation import prepare
-from keepshot.runs.tuning import Run, answered, subject_of, train_stage
+from keepshot.runs.tuning import Run, answered, subjects_of, train_stage
 from keepshot.runs.validation import zero_shot_plan
 from keepshot.tasks.example import Suite
 
@@ -68,7 +68,7 @@ def cell_run(config: CompareConfig, cell: Cell, ground: Ground) -> Run:
     """
     folder = cell_folder(config, cell)
     settings = config.run(cell, folder.path)
-    prepared = prepare(settings, ground.target, ground.held_out, folder)
+    prepared = prepare(settings, ground.target, ground.held_out, folder, prompt_tokens=config.prompt_tokens)
     bad_rows = sum(row.line > 0 for row in ground.target.skipped)
     return Run(
         settings,
@@ -115,7 +115,7 @@ def run_cell(config: CompareConfig, cell: Cell, ground: Ground, say: Say, progre
             done = Tried(cell, None, {}, str(error))
             say(f"  failed: {error}")
         else:
-            subject = cache(lambda: subject_of(run, str(run.model_path)))
+            subject = cache(lambda: subjects_of(run, str(run.model_path)))
             on_target = answered(asked[TARGET], TARGET, subject, progress)
             answered(asked[VALIDATION], VALIDATION, subject, progress)
             done = Tried(cell, zero_shot(on_target, cell.target), cost)

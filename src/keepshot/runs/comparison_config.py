@@ -7,9 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from keepshot.config import STRICT, DataConfig, EvaluateConfig, Real, RunConfig, Seed, Settings, Whole, load_settings
+from keepshot.config import (
+    STRICT,
+    DataConfig,
+    EvaluateConfig,
+    Real,
+    RunConfig,
+    Seed,
+    Settings,
+    SourcesConfig,
+    Whole,
+    load_settings,
+)
 from keepshot.errors import ConfigError
 from keepshot.strategies import resolve_method
 from keepshot.tasks.read import task_name
@@ -39,11 +50,13 @@ class Contender:
         name: In tables and folders.
         method: As `method` of a run's config.
         learning_rates: Those that are tried.
+        sources: Of its own, in place of the comparison's; None where it has none.
     """
 
     name: str
     method: Any
     learning_rates: tuple[float, ...]
+    sources: SourcesConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +152,22 @@ class CompareConfig(Settings):
         """
         found = []
         for entry in self.methods:
-            given, written = None, entry
-            if isinstance(entry, Mapping) and set(entry) == {"name", "method"}:
+            given, written, sources = None, entry, None
+            if isinstance(entry, Mapping) and {"name", "method"} <= set(entry) <= {"name", "method", "sources"}:
                 given, written = str(entry["name"]), entry["method"]
+                sources = _sources(entry["sources"], given) if "sources" in entry else None
             name, _, default = resolve_method(written)
             if given is None and default is None:
                 raise ConfigError("a method that is written out needs a name: {name: NAME, method: …}")
-            found.append(Contender(given or name, written, self._rates(given or name, written, default)))
+            found.append(Contender(given or name, written, self._rates(given or name, written, default), sources))
         _check_names([contender.name for contender in found], "methods")
         return tuple(found)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Of the longest soft prompt among the methods; all leave it its part of the context, to be asked the same."""
+        prompts = [resolve_method(contender.method)[1].prompt for contender in self.contenders()]
+        return max((prompt.tokens for prompt in prompts if prompt is not None), default=0)
 
     def cells(self) -> Iterator[Cell]:
         """Every training, in a fixed order."""
@@ -165,18 +185,18 @@ class CompareConfig(Settings):
         Raises:
             ConfigError: A field of `train` is not allowed.
         """
-        methods = {contender.name: contender.method for contender in self.contenders()}
+        contender = next(one for one in self.contenders() if one.name == cell.method)
         return RunConfig(
             model=self.model,
             data=self.named_targets()[cell.target],
-            sources=self.sources,
+            sources=contender.sources or self.sources,
             suite=self.suite_name,
             output=str(output),
             train={"disable_tqdm": True, **self.train, "learning_rate": cell.learning_rate, "max_steps": cell.steps},
             evaluate=self.evaluate,
             gate=self.gate,
             seed=cell.seed,
-            method=methods[cell.method],
+            method=contender.method,
         )
 
     @property
@@ -213,6 +233,15 @@ def load_comparison(source: Path | Mapping[str, Any], overrides: Sequence[str] =
         word-rule, full, learning rate 0.0002, 20 steps, seed 0
     """
     return load_settings(CompareConfig, source, overrides)
+
+
+def _sources(written: object, method: str) -> SourcesConfig:
+    try:
+        return SourcesConfig.model_validate(written)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = ".".join(["methods", method, "sources", *map(str, first["loc"])])
+        raise ConfigError(f"{path}: {first['msg']}; got {first['input']!r}") from None
 
 
 def _trained(method: object) -> str:

@@ -73,4 +73,4 @@ def _same(old: CompareConfig, new: CompareConfig, path: Path) -> None:
 
 
 def _methods(config: CompareConfig) -> dict[str, object]:
-    return {one.name: one.method for one in config.contenders()}
+    return {one.name: (one.method, one.sources) for one in config.contenders()}

@@ -20,9 +20,10 @@ from keepshot.runs.folder import versions
 SCHEMA = "keepshot.compare/1"
 COLUMNS = (
     "target", "method", "learning_rate", "steps", "seed", "chosen", "matched", "validation_accuracy",
-    "validation_retention", "accuracy", "retention", "retention_low", "retention_high", "retention_own_input",
-    "retention_suite", "retention_inputs_like", "retention_inputs_unlike", "retention_format_matches",
-    "retention_format_differs", "retention_families_practised", "retention_other_families", "train_seconds", "tokens",
+    "validation_retention", "accuracy", "accuracy_few_shot", "retention", "retention_low", "retention_high",
+    "retention_own_input", "retention_suite", "retention_inputs_like", "retention_inputs_unlike",
+    "retention_format_matches", "retention_format_differs", "retention_families_practised", "retention_other_families",
+    "train_seconds", "tokens",
 )  # fmt: skip
 GROUPS = {
     "retention_own_input": "own-input",
@@ -85,9 +86,11 @@ def comparison_table(config: CompareConfig, targets: Sequence[TargetResult]) -> 
 
 def _reported(report: Mapping[str, Any]) -> dict[str, Any]:
     kept = report["retention"]
+    few_shot = report["target"]["after"].get(str(kept["shots"]))
     groups = {column: kept["groups"].get(group) for column, group in GROUPS.items()}
     return {
         "accuracy": report["target"]["after"]["0"]["accuracy"],
+        "accuracy_few_shot": few_shot and few_shot["accuracy"],
         "retention": kept["value"],
         "retention_low": kept["low"],
         "retention_high": kept["high"],
@@ -132,6 +135,7 @@ def _entries(
         tokens = float(np.mean([one.tokens / base.tokens for one, base in zip(measured, bases, strict=True)]))
         accuracy = _over_seeds([one.accuracies for one in measured], (0.0, 1.0))
         kept = _over_seeds([one.kept() for one in measured])
+        few_shot = _over_seeds([one.few_shot for one in measured], (0.0, 1.0))
         assert accuracy is not None, "every report has a zero-shot accuracy"
         cost = time if config.cost == "time" else tokens
         standings.append(Standing(name, all(one.matched for one in measured), accuracy, kept, cost))
@@ -141,6 +145,7 @@ def _entries(
                 "method": name,
                 "matched": standings[-1].matched,
                 "accuracy": asdict(accuracy),
+                "few_shot": few_shot and asdict(few_shot),
                 "retention": kept and asdict(kept),
                 "groups": {group: _group(measured, group) for group in GROUPS.values()},
                 "gate": gate_verdict(estimate, config.gate.max_drop).verdict,

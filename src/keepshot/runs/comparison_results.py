@@ -17,7 +17,7 @@ from keepshot.runs.comparison_config import Cell, CompareConfig
 from keepshot.runs.evaluation import Progress, Say
 from keepshot.runs.folder import in_use
 from keepshot.runs.ground import Ground
-from keepshot.runs.tuning import Run, answered, finish, subject_of
+from keepshot.runs.tuning import Run, answered, finish, subjects_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,13 @@ class Measured:
         if any(point is None for point in points):
             raise RunError("a test row is longer than the model's context without any examples; leave it out")
         return [Estimate(point["accuracy"], point["low"], point["high"]) for point in points]
+
+    @property
+    def few_shot(self) -> list[Estimate] | None:
+        """On the target at the shot count of the retention, by seed; None where that cannot be measured."""
+        points = [report["target"]["after"].get(str(report["retention"]["shots"])) for report in self.reports]
+        known = [Estimate(point["accuracy"], point["low"], point["high"]) for point in points if point is not None]
+        return known if len(known) == len(points) else None
 
     def kept(self, group: str = "") -> list[Estimate] | None:
         """Retention by seed, of a group of tasks or of all; None where one seed has none."""
@@ -94,7 +101,7 @@ def target_result(config: CompareConfig, ground: Ground, say: Say, progress: Pro
     base = replace(cell_run(config, baseline, ground), folder=base_folder(config, name))
     asked = choosing(config, base, ground)[VALIDATION]
     say(f"choosing settings on {name}")
-    before = answered(asked, VALIDATION, lambda: subject_of(base, config.model), progress)
+    before = answered(asked, VALIDATION, lambda: subjects_of(base, config.model), progress)
     found = []
     for one in cells:
         done = tried(config, one)
@@ -106,7 +113,7 @@ def target_result(config: CompareConfig, ground: Ground, say: Say, progress: Pro
         why = next(one.failed for one, _ in found if one.failed and one.cell.method == config.baseline)
         raise RunError(f"every setting of {config.baseline} on {name} failed ({why}); lower its learning_rates")
     chosen = choose(settings, least)
-    answered(base, "before", lambda: subject_of(base, config.model), progress)
+    answered(base, "before", lambda: subjects_of(base, config.model), progress)
     methods = {}
     for method, choice in chosen.items():
         setting = choice.setting

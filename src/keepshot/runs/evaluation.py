@@ -3,11 +3,13 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from jaxtyping import Float
 from peft import PeftModel
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from keepshot.errors import ConfigError, RunError
@@ -41,6 +43,7 @@ from keepshot.models.load import (
 from keepshot.prompts import Row, TemplateName, choose_template, encode
 from keepshot.runs.data import load_suites
 from keepshot.runs.processes import processes
+from keepshot.strategies.soft_prompt import load_prompt
 from keepshot.tasks.example import Suite
 
 Say = Callable[[str], None]
@@ -75,12 +78,25 @@ def as_subject(
     template: TemplateName,
     name: str,
     max_length: int | None = None,
+    prompt: Float[Tensor, "tokens width"] | None = None,
 ) -> Subject:
-    """A loaded model ready to be asked; puts it into evaluation mode."""
-    longest = context_length(model)
+    """A loaded model ready to be asked; puts it into evaluation mode.
+
+    Args:
+        model: Who answers.
+        tokenizer: The model's.
+        template: How prompts are written.
+        name: In results.
+        max_length: Cap on the context, in tokens; None is the model's own.
+        prompt: A soft prompt before all that it reads, which takes its part of the model's context.
+
+    Raises:
+        ModelError: The soft prompt was trained on another model.
+    """
+    longest = context_length(model) - (0 if prompt is None else len(prompt))
     return Subject(
         name,
-        LocalModel(model, tokenizer),
+        LocalModel(model, tokenizer, prompt),
         tokenizer,
         choose_template(template, tokenizer),
         min(longest, max_length or longest),
@@ -107,6 +123,7 @@ def evaluate(
     output: Path | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,
+    prompt: Path | str | None = None,
 ) -> Evaluation:
     """Measure the n-shot curve of a model on a suite.
 
@@ -120,9 +137,10 @@ def evaluate(
         output: A `.json` path for the result; the items go beside it as `.items.parquet`.
         cache: A SQLite file that remembers answers, such as `default_cache()`; what it knows is not computed again.
         progress: Called with the task's name, sets done and sets in all.
+        prompt: Folder of a soft prompt, such as `prompt/` of a run: the model is asked behind it, about every task.
 
     Raises:
-        KeepshotError: The model or the suite cannot be used.
+        KeepshotError: The model, the soft prompt or the suite cannot be used.
 
     Example:
         >>> from keepshot.evaluation import EvaluationPlan
@@ -130,9 +148,8 @@ def evaluate(
         >>> len(found.items) == 2 * 2 * 5 * len(found.tasks)
         True
     """
-    [found] = evaluate_against(
-        [model], suite=suite, plan=plan, template=template, output=output, cache=cache, progress=progress
-    )
+    asking = _Asking(suite, plan, template, output, cache, progress, None if prompt is None else Path(prompt))
+    [found] = _evaluated([model], asking)
     return found
 
 
@@ -166,19 +183,37 @@ def evaluate_against(
     Raises:
         KeepshotError: A model or the suite cannot be used, or a model reads the prompts otherwise than the base.
     """
-    plan = plan or EvaluationPlan()
+    return _evaluated(models, _Asking(suite, plan, template, output, cache, progress))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """How models are asked; see `evaluate`."""
+
+    suite: str | Suite
+    plan: EvaluationPlan | None
+    template: TemplateName
+    output: Path | None
+    cache: Path | None
+    progress: Progress | None
+    prompt: Path | None = None
+
+
+def _evaluated(models: Sequence[str], asking: _Asking) -> list[Evaluation]:
+    plan, template, output = asking.plan or EvaluationPlan(), asking.template, asking.output
     if output is not None and output.suffix != ".json":
         raise ConfigError(f"--output {output} must end in .json")
     if template not in get_args(TemplateName):
         raise ConfigError(f"template {template!r} is unknown; use one of {', '.join(get_args(TemplateName))}")
-    if isinstance(suite, str):
-        suite, _ = load_suites(suite)  # of a folder, only files that are no data are left out
+    # Of a folder, only files that are no data are left out.
+    suite = load_suites(asking.suite)[0] if isinstance(asking.suite, str) else asking.suite
     plan.suite(suite)
+    prompt = None if asking.prompt is None else load_prompt(asking.prompt)
     found: dict[int, Evaluation] = {}
     asked = ""
     read: list[Row] = []
     with processes() as launched:
-        for index, subject in _subjects(models, template):
+        for index, subject in _subjects(models, template, prompt):
             sets = found[0].sets if found else None
             asked = asked or asked_digest(suite, plan, subject.template.name, subject.context_length)
             prompts = _first_prompts(subject, suite)
@@ -188,24 +223,26 @@ def evaluate_against(
                     f"{subject.name} reads other prompts than {models[0]}: its tokenizer or chat template is another; "
                     "choose one template for both (--template plain), or evaluate it by itself"
                 )
-            shown = progress if launched.index == 0 else None
-            found[index] = evaluate_tasks(remembering(subject, cache), suite, plan, shown, launched, sets)
+            shown = asking.progress if launched.index == 0 else None
+            found[index] = evaluate_tasks(remembering(subject, asking.cache), suite, plan, shown, launched, sets)
             check_paired(found[0], found[index])
             del subject  # the next model is loaded into its place
         results = [found[index] for index in range(len(models))]
         if output is not None and launched.index == 0:
-            save_against(results, asked, output)
+            save_against(results, asked, output, asking.prompt)
     return results
 
 
-def _subjects(models: Sequence[str], template: TemplateName) -> Iterator[tuple[int, Subject]]:
-    """The base, the adapters on it, then all others; never two models in memory."""
+def _subjects(
+    models: Sequence[str], template: TemplateName, prompt: Float[Tensor, "tokens width"] | None
+) -> Iterator[tuple[int, Subject]]:
+    """The base, the adapters on it, then all others; never two models in memory. A soft prompt is the first's."""
     base, *others = models
     bases = [adapter_base(name) for name in others]  # a mistaken name is found before anything is asked
     model: CausalLM | None = load_model(base)
     fits = not isinstance(model, PeftModel)
     on_base = [index for index, found in enumerate(bases, start=1) if fits and found == base_name(base)]
-    yield 0, as_subject(model, load_tokenizer(base), template, base)
+    yield 0, as_subject(model, load_tokenizer(base), template, base, prompt=prompt)
     for index in on_base:
         model = attach_adapter(model, models[index])
         yield index, as_subject(model, load_tokenizer(models[index]), template, models[index])
@@ -275,14 +312,22 @@ def against_json(base: Evaluation, tuned: Evaluation) -> dict[str, Any]:
     }
 
 
-def save_against(evaluations: Sequence[Evaluation], asked: str, output: Path) -> None:
-    """Write the items of all, then the base's summary with those of the others under `against`."""
+def save_against(evaluations: Sequence[Evaluation], asked: str, output: Path, prompt: Path | None = None) -> None:
+    """Write the items of all, then the base's summary with those of the others under `against`.
+
+    Args:
+        evaluations: The base's, then the others.
+        asked: Of `asked_digest`.
+        output: A `.json` path.
+        prompt: The soft prompt that the first was asked behind.
+    """
     base, *others = evaluations
     output.parent.mkdir(parents=True, exist_ok=True)
     for index, found in enumerate(evaluations):
         write_items(output.with_suffix(f".items.{index}.parquet" if index else ".items.parquet"), found.items)
     against = {"against": [against_json(base, tuned) for tuned in others]} if others else {}
-    write_json(output, evaluation_json(base) | {"asked": asked} | against)
+    behind = {} if prompt is None else {"prompt": str(prompt)}
+    write_json(output, evaluation_json(base) | {"asked": asked} | behind | against)
 
 
 def save_evaluation(evaluation: Evaluation, asked: str, path: Path, items: Path) -> None:

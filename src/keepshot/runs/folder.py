@@ -50,6 +50,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def prompt(self) -> Path:
+        """The soft prompt, where the method trains one."""
+        return self.path / "prompt"
+
+    @property
     def training(self) -> Path:
         """What training cost; written when it has ended."""
         return self.path / "training.json"

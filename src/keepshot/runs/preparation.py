@@ -1,23 +1,29 @@
 """Everything that training needs and that can be wrong, before anything is written or computed."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, TrainingArguments
 
 from keepshot.config import RunConfig
+from keepshot.episodes import Sampler
 from keepshot.errors import ConfigError, ModelError
 from keepshot.models.load import base_dtype, context_length, load_model, load_tokenizer, model_source
 from keepshot.prompts import ChatTemplate, choose_template
 from keepshot.runs.data import TargetData
 from keepshot.runs.evaluation import digest
 from keepshot.runs.folder import RunFolder
+from keepshot.runs.penalties import prompt_rows
+from keepshot.runs.prompting import prompt_stage
 from keepshot.runs.references import fixed_rows
+from keepshot.runs.start import StartPrompts, start_prompts
 from keepshot.runs.streams import build_sampler
 from keepshot.runs.training import (
     DEFAULT_MAX_LENGTH,
     Encoder,
+    Stage,
     build_planner,
     mean_target_tokens,
     run_arguments,
@@ -26,7 +32,7 @@ from keepshot.runs.training import (
 )
 from keepshot.strategies import FULL_RATE, Strategy, apply_trainable
 from keepshot.tasks.example import Suite
-from keepshot.train import Planner
+from keepshot.train import PlannedRow, Planner
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,9 @@ class Preparation:
         arguments: Of the Trainer.
         digests: A digest of each part of the data that is trained on.
         notes: What was left out, and what a reader of the report should know.
+        start: Makes the prompts that the trainable starts from; None where it needs none.
+        prompts: By kind of penalty, the few-shot prompts that it is taken on.
+        first: The stage that trains a soft prompt; None where the method has none.
     """
 
     method: str
@@ -52,17 +61,37 @@ class Preparation:
     arguments: TrainingArguments
     digests: dict[str, str]
     notes: tuple[str, ...]
+    start: StartPrompts | None = None
+    prompts: Mapping[str, Sequence[PlannedRow]] = field(default_factory=dict)
+    first: Stage | None = None
+
+    @property
+    def stage(self) -> Stage:
+        """The stage that trains the weights."""
+        return Stage(self.strategy, self.planner, self.arguments)
 
 
-def prepare(config: RunConfig, target: TargetData, suite: Suite, folder: RunFolder) -> Preparation:
+def prepare(
+    config: RunConfig, target: TargetData, suite: Suite, folder: RunFolder, *, prompt_tokens: int = 0
+) -> Preparation:
     """Look at everything that a run could stumble over.
+
+    Args:
+        config: Of the run.
+        target: Its data.
+        suite: The held-out tasks.
+        folder: Where it is to lie.
+        prompt_tokens: Leave so many tokens of the context to a soft prompt at least: other runs have one, and are to be
+            asked the same.
 
     Raises:
         KeepshotError: Something cannot be used.
     """
     method, strategy, rate = config.strategy()
     tokenizer = load_tokenizer(config.model)
-    context = _check_model(config, strategy)
+    context = _check_model(config, strategy) - max(prompt_tokens, strategy.prompt.tokens if strategy.prompt else 0)
+    if context < 1:
+        raise ConfigError("the soft prompt is as long as the model's context; give it fewer tokens")
     template = choose_template(config.data.template, tokenizer)
     longest = min(config.data.max_length or DEFAULT_MAX_LENGTH, context)
     encoder = Encoder(template, tokenizer, longest)
@@ -81,13 +110,22 @@ def prepare(config: RunConfig, target: TargetData, suite: Suite, folder: RunFold
         sampler, found = build_sampler(spec, config, fitting, suite.tasks, encoder.fitting)
         samplers.append(sampler)
         notes += found
-    used = {spec.source for spec in strategy.streams}
+    start, found = start_prompts(strategy.trainable, config, fitting, suite.tasks, encoder)
+    notes += found
+    asked = [penalty.prompts for penalty in strategy.penalties if penalty.prompts is not None]
+    prompting: dict[str, Sampler] = {}
+    for spec in asked:
+        prompting[spec.name], found = build_sampler(spec, config, fitting, suite.tasks, encoder.fitting)
+        notes += found
+    used = {spec.source for spec in (*strategy.streams, *asked, *([start.spec] if start else []))}
     for name in ("general", "icl", "anchors"):
         if getattr(config.sources, name) and name not in used:
             notes.append(f"sources.{name} is given, and no stream of the method {method} uses it.")
     planner = build_planner(config, strategy, samplers, encoder)
     planner = fixed_rows(planner, strategy, steps_in_all(config, planner) * mean_target_tokens(planner), config.seed)
-    arguments = run_arguments(config, planner, folder, float(config.train.get("learning_rate", rate or FULL_RATE)))
+    learning_rate = float(config.train.get("learning_rate", rate or FULL_RATE))
+    arguments = run_arguments(config, planner, folder.checkpoints, learning_rate)
+    first = prompt_stage(config, strategy, planner, folder)
     validating = len(validation_rows(target.validation, planner))
     if validating < len(target.validation):
         notes.append(f"Left out: {len(target.validation) - validating} validation rows longer than {longest} tokens.")
@@ -97,8 +135,15 @@ def prepare(config: RunConfig, target: TargetData, suite: Suite, folder: RunFold
         "training data": digest((target.train, target.validation)),
         "sources": digest([stream.sampler for stream in planner.streams[1:]]),
     }
+    if start:
+        digests["start"] = digest(start.sampler)
+    if prompting:
+        digests["penalties"] = digest(prompting)
+    prompts = prompt_rows(planner, strategy, prompting)
     context = min(context, config.data.max_length or context)
-    return Preparation(method, strategy, encoder, context, planner, arguments, digests, tuple(notes))
+    return Preparation(
+        method, strategy, encoder, context, planner, arguments, digests, tuple(notes), start, prompts, first
+    )
 
 
 def _check_model(config: RunConfig, strategy: Strategy) -> int:

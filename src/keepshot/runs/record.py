@@ -19,6 +19,7 @@ from keepshot.evaluation import (
 )
 from keepshot.runs.data import TargetData
 from keepshot.runs.folder import versions
+from keepshot.runs.references import left_out_notes
 from keepshot.tasks.example import Suite
 from keepshot.tasks.nearness import nearness
 
@@ -41,6 +42,7 @@ class Result:
         bad_rows: Bad rows that were left out.
         practised: Families of tasks that training showed in few-shot form.
         prompt: Name of the template, and a one-shot prompt with its answer as the model sees it.
+        prompt_path: Name of the soft prompt's folder inside the run folder; None where the method has none.
     """
 
     config: RunConfig
@@ -54,6 +56,7 @@ class Result:
     bad_rows: int
     practised: frozenset[str]
     prompt: dict[str, str]
+    prompt_path: str | None = None
 
 
 def run_report(result: Result) -> dict[str, Any]:
@@ -70,6 +73,7 @@ def run_report(result: Result) -> dict[str, Any]:
         "base": config.model,
         "method": result.cost["method"],
         "model_path": result.model_path,
+        **({} if result.prompt_path is None else {"prompt_path": result.prompt_path}),
         "target": {
             "task": target.name,
             "metric": target.task.metric or target.task.scoring,
@@ -139,7 +143,7 @@ def _gain(result: Result) -> dict[str, Any]:
 
 
 def _notes(result: Result) -> list[str]:
-    notes = list(result.notes)
+    notes = [*result.notes, *left_out_notes(result.cost.get("reference", {}))]
     if result.bad_rows:
         notes.append(f"{result.bad_rows} bad rows of data and suite were left out (on_bad_row: skip).")
     if not (result.before.shared_context and result.after.shared_context):

@@ -1,4 +1,4 @@
-"""The fixed rows of a run's KL terms, and what the base says on them."""
+"""The fixed rows of the terms that ask the base, and what it says on them."""
 
 import contextlib
 import math
@@ -14,6 +14,7 @@ from keepshot.errors import RunError
 from keepshot.models.load import CausalLM
 from keepshot.runs.folder import RunFolder
 from keepshot.strategies import Strategy, Term, fingerprint
+from keepshot.strategies.terms import base_shares, below
 from keepshot.train import (
     Objective,
     PlannedRow,
@@ -32,6 +33,9 @@ HELD_OUT = 0.1
 # What a KL may be before the first step, in nats per token: rounding.
 STEP_0 = {torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 1e-3}
 CHECKED_ROWS = 8
+# arXiv 2501.14315 leaves out 20 to 24 % of the tokens; beyond this share too little may be left to learn from.
+MANY_LEFT_OUT = 0.5
+_HARDLY_LEARNED = " Where so many are left out, the target may hardly be learned: lower `least` of the term."
 
 
 def fixed_rows(planner: Planner, strategy: Strategy, target_tokens: float, seed: int) -> Planner:
@@ -46,7 +50,7 @@ def fixed_rows(planner: Planner, strategy: Strategy, target_tokens: float, seed:
     rest = 1.0 - sum(stream.share or 0.0 for stream in planner.streams)
     streams = []
     for spec, stream in zip(strategy.streams, planner.streams, strict=True):
-        if strategy.kl_terms(spec.name) and not isinstance(stream.sampler, ZeroShot):
+        if strategy.base_terms(spec.name) and not isinstance(stream.sampler, ZeroShot):
             sample = planner.rows(stream.name, [stream.sampler.draw(index) for index in range(FEWEST_ROWS)])
             mean_length = sum(len(row.row.ids) for row in sample) / len(sample)
             tokens = (rest if spec.share is None else spec.share) / rest * target_tokens
@@ -73,14 +77,21 @@ class References:
     def report(self, model: CausalLM, args: TrainingArguments, budget: int) -> dict[str, dict[str, int | float | None]]:
         """By stream: rows, tail mass that was not kept, and the mean KL to the base on rows that were never seen.
 
-        Where training sees all rows, the KL is null.
+        Where training sees all rows, the KL is null. An NLL that leaves tokens out has their share instead, and the
+        share of the rows that keep all their tokens because none would be left. A stream with several such terms has
+        an entry for each, `STREAM KIND`.
         """
         found: dict[str, dict[str, int | float | None]] = {}
-        for (stream, _), bank in self.objective.banks.items():
+        streams = [stream for stream, _ in self.objective.banks]
+        for (stream, kind), bank in self.objective.banks.items():
+            name = stream if streams.count(stream) == 1 else f"{stream} {kind}"
+            if kind == "nll":
+                found[name] = {"rows": len(self.rows[stream]), **self._left_out(stream, bank)}
+                continue
             held_out = self.held_out[stream]
-            with _autocast(model, args):
+            with autocast(model, args):
                 kl = mean_kl(model, held_out, bank, budget) if held_out else None
-            found[stream] = {
+            found[name] = {
                 "rows": len(self.rows[stream]),
                 "held_out_rows": len(held_out),
                 "mean_tail": bank.mean_tail,
@@ -88,11 +99,21 @@ class References:
             }
         return found
 
+    def _left_out(self, stream: str, bank: ReferenceBank) -> dict[str, float]:
+        least = next(term.least for term in self.objective.terms if (term.kind, term.stream) == ("nll", stream))
+        assert least is not None, "an NLL that asks the base leaves tokens out"
+        rows = self.rows[stream]
+        counts = [row.num_scored for row in rows]
+        base = bank.of(rows)
+        shares = base_shares(base, counts, least)
+        whole = [bool(low.all()) for low in below(base, least).split(counts)]
+        return {"left_out_tokens": float((shares == 0).float().mean()), "rows_kept_whole": sum(whole) / len(rows)}
+
 
 def references(
     model: CausalLM, strategy: Strategy, planner: Planner, args: TrainingArguments, folder: RunFolder, budget: int
 ) -> References:
-    """Ask the base about the fixed rows of every KL term, or read what was asked before the run was interrupted.
+    """Ask the base about the fixed rows of every term that needs it, or read what an interrupted run has asked.
 
     Args:
         model: At step 0, whatever a checkpoint holds.
@@ -108,14 +129,14 @@ def references(
     banks: dict[tuple[str, str], ReferenceBank] = {}
     rows: dict[str, list[PlannedRow]] = {}
     held_out: dict[str, list[PlannedRow]] = {}
-    weights = list(fingerprint(model, {}).values()) if any(term.kind != "nll" for term in strategy.terms) else []
+    weights = list(fingerprint(model, {}).values()) if any(term.asks_base for term in strategy.terms) else []
     for stream in planner.streams:
-        for term in strategy.kl_terms(stream.name):
+        for term in strategy.base_terms(stream.name):
             seen, unseen = _rows(planner, stream.sampler, stream.name)
             bank = _bank(model, term, [*seen, *unseen], weights, args, folder, budget)
-            with _autocast(model, args):
+            with autocast(model, args):
                 kl = mean_kl(model, seen[:CHECKED_ROWS], bank, budget)
-            if abs(kl) > STEP_0[_precision(model, args)]:
+            if abs(kl) > STEP_0[precision(model, args)]:
                 raise RunError(
                     f"the KL of stream {stream.name} is {kl:.2g} nats before the first step, and must be 0: the model "
                     "does not compute what it computed for the reference"
@@ -123,6 +144,17 @@ def references(
             banks[stream.name, term.kind] = bank
             rows[stream.name], held_out[stream.name] = seen, unseen
     return References(Objective(strategy.terms, banks), rows, held_out)
+
+
+def left_out_notes(reported: Mapping[str, Mapping[str, int | float | None]]) -> list[str]:
+    """What a reader should know about tokens without loss, from `References.report`."""
+    return [
+        f"Stream {name.removesuffix(' nll')}: {found['left_out_tokens']:.0%} of the answer tokens had no loss, because "
+        f"the base held them improbable; {found['rows_kept_whole']:.0%} of the rows would have lost all, and kept them."
+        f"{_HARDLY_LEARNED if (found['left_out_tokens'] or 0) > MANY_LEFT_OUT else ''}"
+        for name, found in reported.items()
+        if "left_out_tokens" in found
+    ]
 
 
 def _rows(planner: Planner, sampler: Sampler, stream: str) -> tuple[list[PlannedRow], list[PlannedRow]]:
@@ -145,11 +177,13 @@ def _bank(
     budget: int,
 ) -> ReferenceBank:
     path = folder.path / "reference" / f"{term.stream}-{term.kind}.safetensors"
-    key = bank_key(weights, rows, term.kept, term.temperature, str(_precision(model, args)))
+    key = bank_key(weights, rows, term.kept, term.temperature, str(precision(model, args)), term.kind)
     found = load_bank(path, key)
     if found is None:
-        with _autocast(model, args), _bare(model):
-            found = reference_bank(model, rows, kept=term.kept, temperature=term.temperature, budget=budget)
+        with autocast(model, args), _bare(model):
+            found = reference_bank(
+                model, rows, kept=term.kept, temperature=term.temperature, budget=budget, kind=term.kind
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         save_bank(found, path, key)
     return found
@@ -160,12 +194,13 @@ def _bare(model: CausalLM) -> contextlib.AbstractContextManager:
     return model.disable_adapter() if isinstance(model, PeftModel) else contextlib.nullcontext()
 
 
-def _precision(model: CausalLM, args: TrainingArguments) -> torch.dtype:
+def precision(model: CausalLM, args: TrainingArguments) -> torch.dtype:
+    """The dtype that the training computes in."""
     return torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else model.dtype
 
 
-def _autocast(model: CausalLM, args: TrainingArguments) -> contextlib.AbstractContextManager:
+def autocast(model: CausalLM, args: TrainingArguments) -> contextlib.AbstractContextManager:
     """The arithmetic of the training, so that the base is compared with itself."""
     if not (args.bf16 or args.fp16):
         return contextlib.nullcontext()
-    return torch.autocast(model.device.type, dtype=_precision(model, args))
+    return torch.autocast(model.device.type, dtype=precision(model, args))

@@ -113,6 +113,11 @@ def _resolve(base: str, tuned: str, data: DataConfig | str | None, settings: Res
     model = next((path for path in map(folder.saved_model, (False, True)) if path.is_dir()), None)
     if model is None:
         raise RunError(f"{tuned} holds neither model nor adapter; end its run first (keepshot tune --resume)")
+    if folder.prompt.is_dir():
+        raise RunError(
+            f"{tuned} was tuned behind a soft prompt (promot), which fits its own weights and none between them and the "
+            "base; rescue takes a run without one"
+        )
     if run.model != base and not _same_model(run.model, base):
         raise ModelError(f"{tuned} was tuned from {run.model}, not from {base}; name {run.model} as the base")
     return run.model_copy(update={"data": given or run.data, "suite": settings.suite or run.suite}), str(model)

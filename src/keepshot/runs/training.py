@@ -3,9 +3,10 @@
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,11 +21,13 @@ from keepshot.files import new_folder
 from keepshot.models.load import quiet
 from keepshot.prompts import Template, encode
 from keepshot.runs.folder import RunFolder
+from keepshot.runs.penalties import held_numbers
 from keepshot.runs.references import references
-from keepshot.strategies import TARGET, Strategy, TrainableSet
+from keepshot.strategies import TARGET, Strategy, TrainableSet, tensors_to_save
 from keepshot.tasks.example import Example
 from keepshot.tasks.read import OnBadRow
 from keepshot.train import (
+    Earlier,
     KeepTrainer,
     PlannedRow,
     Planner,
@@ -34,6 +37,7 @@ from keepshot.train import (
     rows_per_step,
     training_arguments,
 )
+from keepshot.train.checkpoints import truncate_metrics
 
 # Longest row where the config gives none: the context, but not beyond this, for memory's sake.
 DEFAULT_MAX_LENGTH = 2048
@@ -128,7 +132,22 @@ def _target_share(planner: Planner) -> float:
     return 1.0 - sum(stream.share or 0.0 for stream in planner.streams)
 
 
-def run_arguments(config: RunConfig, planner: Planner, folder: RunFolder, learning_rate: float) -> TrainingArguments:
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One training of a run, of one or two.
+
+    Attributes:
+        strategy: Its streams, terms and penalties are this training's.
+        planner: Plans the steps.
+        arguments: Of the Trainer; their folder is that of the stage's checkpoints.
+    """
+
+    strategy: Strategy
+    planner: Planner
+    arguments: TrainingArguments
+
+
+def run_arguments(config: RunConfig, planner: Planner, checkpoints: Path, learning_rate: float) -> TrainingArguments:
     """The training arguments of a run.
 
     Raises:
@@ -136,7 +155,7 @@ def run_arguments(config: RunConfig, planner: Planner, folder: RunFolder, learni
     """
     return training_arguments(
         config.train,
-        folder=folder.checkpoints,
+        folder=checkpoints,
         seed=config.seed,
         learning_rate=learning_rate,
         max_steps=steps_in_all(config, planner),
@@ -151,20 +170,30 @@ def training_dtype(arguments: TrainingArguments) -> str:
 
 def train(
     trainable: TrainableSet,
-    planner: Planner,
-    args: TrainingArguments,
+    stage: Stage,
     *,
-    strategy: Strategy,
     validation: Sequence[Example],
     folder: RunFolder,
+    prompts: Mapping[str, Sequence[PlannedRow]] = MappingProxyType({}),
+    earlier: Earlier = Earlier(),  # noqa: B008 (frozen)
 ) -> dict[str, Any]:
     """Train from the newest complete checkpoint, or from the start; returns what it cost (see `training.json`).
+
+    Args:
+        trainable: What may move.
+        stage: How it is trained.
+        validation: Examples of the target.
+        folder: Of the run.
+        prompts: By kind of penalty, see `prompt_rows`.
+        earlier: What the stages before have done.
 
     Raises:
         RunError: The loss or the gradient is not finite.
     """
+    strategy, planner, args = stage.strategy, stage.planner, stage.arguments
     set_seed(args.seed)
-    folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    root = Path(args.output_dir)
+    root.mkdir(parents=True, exist_ok=True)
     budget = args.per_device_train_batch_size * planner.max_length
     start = time.monotonic()
     kept = references(trainable.model, strategy, planner, args, folder, budget)
@@ -175,18 +204,21 @@ def train(
         metrics=folder.metrics,
         micro_batch_tokens=budget,
         validation=validation_rows(validation, planner),
-        objective=kept.objective,
+        objective=replace(kept.objective, penalties=held_numbers(trainable, strategy, prompts, args, folder)),
+        earlier=earlier,
     )
-    found = checkpoints(folder.checkpoints)
+    found = checkpoints(root)
     if not found:
-        folder.metrics.unlink(missing_ok=True)
+        truncate_metrics(folder.metrics, earlier.steps)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
     trainer.check_finite()
     seconds = trainer.seconds_before + time.monotonic() - start
     state = trainer.plan_state
-    total = sum(stream.tokens for stream in state.streams.values())
+    total = trainer.tokens
+    tokens = {name: stream.tokens for name, stream in state.streams.items()}
+    tokens[TARGET] += total - sum(tokens.values())  # a soft prompt's
     return {
         "train_seconds": seconds,
         "peak_memory_bytes": peak_memory_bytes(),
@@ -197,8 +229,8 @@ def train(
         "streams": {
             name: {
                 "episodes": stream.drawn,
-                "tokens": stream.tokens,
-                "share": stream.tokens / total,
+                "tokens": tokens[name],
+                "share": tokens[name] / total,
                 "weight": stream.delivered / state.step,
                 "dropped_demonstrations": stream.dropped,
             }
@@ -239,7 +271,9 @@ def save_trained(
         model = trainable.model
         with quiet():
             if isinstance(model, PeftModel):
-                model.save_pretrained(aside, save_embedding_layers=False)  # PEFT would look the base up on the hub
+                tensors = tensors_to_save(model, trainable.parts)
+                # Embeddings are left out, since PEFT would look the base up on the hub.
+                model.save_pretrained(aside, save_embedding_layers=False, state_dict=tensors)
             else:
                 model.to(dtype).save_pretrained(aside)
         tokenizer.save_pretrained(aside)
@@ -248,17 +282,22 @@ def save_trained(
 
 
 def stream_lines(planner: Planner, strategy: Strategy) -> list[str]:
-    """Each stream's share of the computed tokens (its cost) and weights in the loss (its effect), as text."""
+    """Each stream's share of the computed tokens (its cost) and weights in the loss (its effect), then penalties."""
     lines = []
     for stream in planner.streams:
         terms = [
-            f"{term.weight:.0%} of the loss ({term.kind}{', falling to 0' if term.anneal == 'linear' else ''})"
+            f"{term.weight:.0%} of the loss ({term.kind}"
+            f"{'' if term.least is None else f' of tokens that the base holds at {term.least:g} or more'}"
+            f"{', falling to 0' if term.anneal == 'linear' else ''})"
             for term in strategy.terms
             if term.stream == stream.name
         ]
         share = stream.share or _target_share(planner)
         fixed = f", {stream.sampler.rows} fixed rows" if isinstance(stream.sampler, Bank) else ""
         lines.append(f"stream {stream.name}: {share:.0%} of the tokens{fixed}, {', '.join(terms)}")
+    for penalty in strategy.penalties:
+        held = "all that moves" if penalty.roles is None else ", ".join(penalty.roles)
+        lines.append(f"penalty {penalty.kind}: strength {penalty.strength:g} on {held}")
     return lines
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +10,30 @@ from keepshot.config import RunConfig, load_config
 from keepshot.errors import RunError
 from keepshot.evaluation import Evaluation, EvaluationPlan, Subject, evaluate_tasks
 from keepshot.files import read_json, write_json
-from keepshot.models.load import base_dtype, load_model
+from keepshot.models.load import base_dtype, load_model, load_tokenizer
 from keepshot.report import render
 from keepshot.runs.data import TargetData, evaluation_suite, load_target
 from keepshot.runs.evaluation import (
     Progress,
     Say,
+    as_subject,
     asked_digest,
     default_cache,
     load_evaluation,
-    load_subject,
     remembering,
     save_evaluation,
     silent,
 )
 from keepshot.runs.folder import RunFolder, in_use, open_run
 from keepshot.runs.preparation import Preparation, prepare
+from keepshot.runs.prompting import cost_of_stages, trained_prompt
 from keepshot.runs.record import Result, run_report
+from keepshot.runs.references import left_out_notes
 from keepshot.runs.training import save_trained, steps_in_all, stream_lines, train, training_dtype
 from keepshot.strategies import Lora, apply_trainable, fingerprint, verify_frozen
+from keepshot.strategies.soft_prompt import load_prompt, prompt_digest
 from keepshot.tasks.example import Suite
-from keepshot.train import checkpoints
+from keepshot.train import Earlier, checkpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,24 @@ class Run:
     def model_path(self) -> Path:
         """The tuned model, there or not."""
         return self.folder.saved_model(isinstance(self.prepared.strategy.trainable, Lora))
+
+    @property
+    def prompt_path(self) -> Path | None:
+        """The soft prompt, there or not; None where the method has none."""
+        return None if self.prepared.first is None else self.folder.prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Subjects:
+    """A model of a run, ready to be asked.
+
+    Attributes:
+        target: Asked about the target: behind the run's soft prompt, where it has one.
+        others: Asked about all else: the model alone.
+    """
+
+    target: Subject
+    others: Subject
 
 
 def tune(
@@ -144,8 +165,27 @@ def finish(run: Run, base_evaluation: Path | None, say: Say, progress: Progress 
     prompt = {"template": template.name, "example": template.render(run.target.train[:2]).text}
     name = run.model_path.name
     practised = frozenset().union(*(stream.sampler.families for stream in run.prepared.planner.streams))
+    notes = run.notes
+    if run.prompt_path is not None:
+        notes = (
+            *notes,
+            "The tuned model was asked about the target behind the soft prompt in prompt/, and about all other tasks "
+            "without it; the base was asked without it.",
+        )
+    soft_prompt = None if run.prompt_path is None else run.prompt_path.name
     result = Result(
-        run.config, run.target, run.suite, before, after, cost, name, run.notes, run.bad_rows, practised, prompt
+        run.config,
+        run.target,
+        run.suite,
+        before,
+        after,
+        cost,
+        name,
+        notes,
+        run.bad_rows,
+        practised,
+        prompt,
+        soft_prompt,
     )
     write_json(run.folder.report, run_report(result))
     render(run.folder.path)
@@ -160,30 +200,36 @@ def _stage_before(run: Run, base_evaluation: Path | None, say: Say, progress: Pr
         save_evaluation(found, run.asked, path, items)
     if not path.exists():
         say(f"evaluating the base {run.config.model} on {run.target.name} and {len(run.suite.tasks)} held-out tasks")
-    return answered(run, "before", lambda: subject_of(run, run.config.model), progress)
+    return answered(run, "before", lambda: subjects_of(run, run.config.model), progress)
 
 
 def _stage_after(run: Run, say: Say, progress: Progress | None) -> Evaluation:
     if not run.folder.evaluation("after")[0].exists():
         say(f"evaluating the tuned {run.model_path.name}, loaded from its files")
-    return answered(run, "after", lambda: subject_of(run, str(run.model_path)), progress)
+    return answered(run, "after", lambda: subjects_of(run, str(run.model_path)), progress)
 
 
-def subject_of(run: Run, model: str) -> Subject:
+def subjects_of(run: Run, model: str) -> Subjects:
     """A model of a run, its base or its own, loaded and ready to be asked."""
-    data = run.config.data
-    shown_as = run.config.model if model == run.config.model else Path(model).name
-    subject = load_subject(model, data.template, shown_as=shown_as, max_length=data.max_length)
-    return remembering(subject, default_cache())
+    own = model != run.config.model
+    loaded, tokenizer = load_model(model), load_tokenizer(model)
+    name = Path(model).name if own else run.config.model
+    # The room of a soft prompt is left free in all questions, so that both models are asked the same.
+    longest, template = run.prepared.context_length, run.config.data.template
+    alone = remembering(as_subject(loaded, tokenizer, template, name, longest), default_cache())
+    if not own or run.prompt_path is None:
+        return Subjects(alone, alone)
+    prompted = as_subject(loaded, tokenizer, template, name, longest, load_prompt(run.prompt_path))
+    return Subjects(remembering(prompted, default_cache()), alone)
 
 
-def answered(run: Run, when: str, subject: Callable[[], Subject], progress: Progress | None = None) -> Evaluation:
+def answered(run: Run, when: str, subjects: Callable[[], Subjects], progress: Progress | None = None) -> Evaluation:
     """What a model answers to a run's questions.
 
     Args:
         run: Whose questions.
         when: Names the files in the run's folder; where they are, nobody is asked.
-        subject: Loads the model.
+        subjects: Loads the model.
         progress: As for `tune`.
 
     Raises:
@@ -192,13 +238,24 @@ def answered(run: Run, when: str, subject: Callable[[], Subject], progress: Prog
     path, items = run.folder.evaluation(when)
     if path.exists():
         return load_evaluation(path, items, run.questions, run.plan, run.asked)
-    found = evaluate_tasks(subject(), run.questions, run.plan, progress)
+    found = _asked(run, subjects(), progress)
     save_evaluation(found, run.asked, path, items)
     return found
 
 
+def _asked(run: Run, subjects: Subjects, progress: Progress | None) -> Evaluation:
+    if subjects.target is subjects.others:
+        return evaluate_tasks(subjects.others, run.questions, run.plan, progress)
+    found = evaluate_tasks(subjects.target, replace(run.questions, tasks=(run.target.task,)), run.plan, progress)
+    if not run.suite.tasks:
+        return found
+    others = evaluate_tasks(subjects.others, run.suite, run.plan, progress)
+    both = found.shared_context and others.shared_context
+    return Evaluation(found.model, run.plan, {**found.tasks, **others.tasks}, {**found.cells, **others.cells}, both)
+
+
 def train_stage(run: Run, say: Say) -> dict[str, Any]:
-    """Train unless the tuned model is there; returns `training.json`.
+    """Train unless the tuned model is there, the soft prompt first if there is one; returns `training.json`.
 
     Raises:
         RunError: Training diverged.
@@ -207,8 +264,13 @@ def train_stage(run: Run, say: Say) -> dict[str, Any]:
         return read_json(run.folder.training)
     config, prepared = run.config, run.prepared
     dtype = base_dtype(config.model)
+    prompt, before, earlier = None, None, Earlier()
+    if prepared.first is not None:
+        prompt, before = trained_prompt(config, prepared.first, run.target.validation, run.folder, say)
+        earlier = Earlier(before["steps"], before["tokens"])
     model = load_model(config.model, dtype=training_dtype(prepared.arguments))
-    trainable = apply_trainable(model, prepared.strategy.trainable, config.seed)
+    trainable = apply_trainable(model, prepared.strategy.trainable, config.seed, prepared.start)
+    trainable = replace(trainable, prompt=prompt)
     frozen = fingerprint(trainable.model, trainable.parts, dtype)
     steps = steps_in_all(config, prepared.planner)
     say(f"tuning with {prepared.method}: {steps} steps, learning rate {prepared.arguments.learning_rate:g}")
@@ -218,18 +280,26 @@ def train_stage(run: Run, say: Say) -> dict[str, Any]:
         say(f"  going on from {found[-1].name}")
     cost = train(
         trainable,
-        prepared.planner,
-        prepared.arguments,
-        strategy=prepared.strategy,
+        prepared.stage,
         validation=run.target.validation,
         folder=run.folder,
+        prompts=prepared.prompts,
+        earlier=earlier,
     )
+    for note in left_out_notes(cost["reference"]):
+        say(f"note: {note}")
     cost |= {"method": prepared.method, "learning_rate": prepared.arguments.learning_rate}
+    if before is not None:
+        cost = cost_of_stages(before, cost)
     write_json(run.folder.training, cost)
 
     def unchanged(saved: Path) -> None:
         """Every number outside the trainable set is the base's, bit for bit, in the files as a user will load them."""
         verify_frozen(frozen, fingerprint(load_model(str(saved)), trainable.parts, dtype))
+        if prompt is not None:
+            verify_frozen(
+                {"soft prompt": prompt_digest(load_prompt(run.folder.prompt))}, {"soft prompt": prompt_digest(prompt)}
+            )
 
     save_trained(trainable, prepared.encoder.tokenizer, run.model_path, dtype, check=unchanged)
     if frozen:

@@ -1,12 +1,14 @@
 """Methods as values: streams, the trainable set, terms, and their names."""
 
+from keepshot.strategies.adapters import Lora, tensors_to_save
+from keepshot.strategies.compose import Change, compose
 from keepshot.strategies.frozen import adapter_fingerprint, fingerprint, verify_frozen
-from keepshot.strategies.named import ADDITIONS, FULL_RATE, METHODS, Addition, Method, compose, resolve_method
-from keepshot.strategies.strategy import TARGET, Strategy, StreamSpec, Term
+from keepshot.strategies.knowledge import Prompts
+from keepshot.strategies.named import ADDITIONS, FULL_RATE, METHODS, Addition, Method
+from keepshot.strategies.strategy import TARGET, Penalty, Strategy, StreamSpec, Term
 from keepshot.strategies.terms import token_nll
 from keepshot.strategies.trainable import (
     Everything,
-    Lora,
     Pattern,
     Roles,
     Trainable,
@@ -14,6 +16,7 @@ from keepshot.strategies.trainable import (
     apply_trainable,
     register_gradient_masks,
 )
+from keepshot.strategies.written import resolve_method
 
 __all__ = [
     "ADDITIONS",
@@ -21,10 +24,13 @@ __all__ = [
     "METHODS",
     "TARGET",
     "Addition",
+    "Change",
     "Everything",
     "Lora",
     "Method",
     "Pattern",
+    "Penalty",
+    "Prompts",
     "Roles",
     "Strategy",
     "StreamSpec",
@@ -37,6 +43,7 @@ __all__ = [
     "fingerprint",
     "register_gradient_masks",
     "resolve_method",
+    "tensors_to_save",
     "token_nll",
     "verify_frozen",
 ]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from keepshot.errors import RunError
 from keepshot.models.load import CausalLM
-from keepshot.strategies.trainable import Mask, Parts
+from keepshot.strategies.parts import Mask, Parts
 
 _CHUNK = 2**22
 """Numbers that are converted at a time: the whole need is 16 MiB beside the model."""

@@ -1,9 +1,12 @@
-"""A method is a value: streams x trainable x terms."""
+"""A method is a value: streams x trainable x terms, and penalties on the numbers that move."""
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from keepshot.models.roles import Role
+from keepshot.strategies.adapters import Lora
+from keepshot.strategies.soft_prompt import SoftPrompt
 from keepshot.strategies.trainable import Trainable
 
 TARGET = "target"
@@ -22,7 +25,7 @@ class StreamSpec(BaseModel):
         share: Fraction of all computed tokens; the target has none, it takes what is left.
         shots: Fewest and most demonstrations of a k-shot row, or pairs in a row of self-anchors.
         scored: Whether every answer of a row is trained on, only the last, or all but the first (`later`).
-        visits: How often a row is seen on average, where a KL term needs fixed rows.
+        visits: How often a row is seen on average, where a term that asks the base needs fixed rows.
     """
 
     model_config = _STRICT
@@ -45,7 +48,7 @@ class StreamSpec(BaseModel):
         return self
 
 
-Kind = Literal["nll", "kl", "reverse-kl"]
+Kind = Literal["nll", "kl", "reverse-kl", "masked-kl"]
 KEPT = 64
 
 
@@ -54,12 +57,15 @@ class Term(BaseModel):
 
     Attributes:
         kind: `nll`: negative log-likelihood of the answers. `kl`: KL from the base to the model. `reverse-kl`: KL from
-            the model to the base. Both are 0 before the first step.
+            the model to the base. `masked-kl`: KL from the base to the model over all tokens but the right one. The
+            three are 0 before the first step.
         stream: The stream it is bound to; its scored answers are the tokens.
         weight: Fraction of the loss.
         anneal: `linear` lets the weight fall to 0 by the end of training.
         temperature: T of a KL term, which is T^2 KL between distributions at T.
         kept: Tokens of the base's distribution that a KL term keeps apart; the rest is one mass.
+        least: `nll` only: answer tokens that the base held less probable get no loss, see `base_shares`; None trains
+            on all.
     """
 
     model_config = _STRICT
@@ -69,16 +75,72 @@ class Term(BaseModel):
     anneal: Literal["constant", "linear"] = "constant"
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     kept: int = Field(default=KEPT, ge=1)
+    least: float | None = Field(default=None, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _check(self) -> "Term":
         if self.kind == "nll" and (self.temperature, self.kept) != (1.0, KEPT):
-            raise ValueError("temperature and kept belong to the terms kl and reverse-kl; leave them out of nll")
+            raise ValueError("temperature and kept belong to the KL terms; leave them out of nll")
+        if self.kind != "nll" and self.least is not None:
+            raise ValueError(f"least belongs to the term nll; leave it out of {self.kind}")
         return self
+
+    @property
+    def asks_base(self) -> bool:
+        """Whether it needs to know what the base says."""
+        return self.kind != "nll" or self.least is not None
 
     def at(self, progress: float) -> float:
         """The weight when a fraction `progress` of the training is done."""
         return self.weight if self.anneal == "constant" else self.weight * max(0.0, 1.0 - progress)
+
+
+_PROMPT_FIELDS = ("sampler", "source", "shots", "rows", "tokens")
+
+
+class Penalty(BaseModel):
+    """What holds the numbers that move to where they start: strength / 2 x sum of F (theta - theta0)^2.
+
+    theta0 are the numbers at step 0: the base's, or an adapter's own start (B = 0, so that A hardly matters).
+
+    Attributes:
+        kind: `l2sp`: F is 1. `ewc`: F is the diagonal of the base's Fisher information on few-shot prompts, divided by
+            its mean over the numbers that move, so that one strength pulls equally on average in both kinds.
+        strength: Of the pull; it has no part in the weights of the terms.
+        roles: Only the numbers that serve these are held; None holds all that move.
+        sampler: `ewc` only, as the next four: where the prompts come from, see `StreamSpec`.
+        source: As for a stream.
+        shots: As for a stream: pairs in a row of self-anchors.
+        rows: Prompts.
+        tokens: Answer tokens that are drawn of each prompt, by key; each costs a backward pass.
+    """
+
+    model_config = _STRICT
+    kind: Literal["l2sp", "ewc"]
+    strength: float = Field(gt=0, allow_inf_nan=False)
+    roles: tuple[Role, ...] | None = Field(default=None, min_length=1)
+    sampler: Literal["k-shot", "self-anchor"] = "self-anchor"
+    source: Literal["target", "icl", "anchors"] = "target"
+    shots: tuple[int, int] = (8, 16)
+    rows: int = Field(default=64, ge=1)
+    tokens: int = Field(default=2, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Penalty":
+        fields = type(self).model_fields
+        if self.kind == "l2sp" and any(getattr(self, name) != fields[name].default for name in _PROMPT_FIELDS):
+            raise ValueError(f"{', '.join(_PROMPT_FIELDS)} belong to the penalty ewc; leave them out of l2sp")
+        _ = self.prompts  # whose own check says what is wrong
+        return self
+
+    @property
+    def prompts(self) -> StreamSpec | None:
+        """What the base is asked for its Fisher information; None where there is none."""
+        if self.kind == "l2sp":
+            return None
+        # As for the anchors of a KL term: a row's first question is the target's own zero-shot prompt.
+        scored: Literal["later", "all"] = "later" if self.sampler == "self-anchor" else "all"
+        return StreamSpec(name=self.kind, sampler=self.sampler, source=self.source, shots=self.shots, scored=scored)
 
 
 class Strategy(BaseModel):
@@ -88,12 +150,17 @@ class Strategy(BaseModel):
         trainable: Which numbers may move.
         streams: What the model sees; the target first.
         terms: What is minimised; every stream has one or more, each kind once, and their weights sum to 1.
+        penalties: What is added to that at every step, each kind once.
+        prompt: A soft prompt that is trained before, on the target alone with all weights frozen, and then stands
+            frozen before the target's rows; rows of other streams have none.
     """
 
     model_config = _STRICT
     trainable: Trainable
     streams: tuple[StreamSpec, ...] = (StreamSpec(name=TARGET),)
     terms: tuple[Term, ...] = (Term(),)
+    penalties: tuple[Penalty, ...] = ()
+    prompt: SoftPrompt | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "Strategy":
@@ -115,12 +182,22 @@ class Strategy(BaseModel):
         weight = sum(term.weight for term in self.terms)
         if abs(weight - 1) > 1e-6:  # more than the rounding of written decimals
             raise ValueError(f"the weights of the terms sum to {weight:.7g}; they are fractions of the loss, 1 in all")
+        if len({penalty.kind for penalty in self.penalties}) < len(self.penalties):
+            raise ValueError("two penalties are of one kind; give one with the sum of their strengths")
+        if self.prompt is not None and (asking := self.base_terms(TARGET)):
+            what = asking[0].kind if asking[0].kind != "nll" else "nll with least"
+            raise ValueError(
+                f"the term {what} asks the base about the target's rows, before which a soft prompt stands that the "
+                "base does not know; leave out the prompt (promot) or that term"
+            )
+        if isinstance(self.trainable, Lora) and any(penalty.roles for penalty in self.penalties):
+            raise ValueError("roles of a penalty name weights, and an adapter moves none; leave them out")
         return self
 
     def weight(self, stream: str) -> float:
         """Fraction of the loss that a stream has."""
         return sum(term.weight for term in self.terms if term.stream == stream)
 
-    def kl_terms(self, stream: str) -> tuple[Term, ...]:
-        """The terms of a stream that compare with the base."""
-        return tuple(term for term in self.terms if term.stream == stream and term.kind != "nll")
+    def base_terms(self, stream: str) -> tuple[Term, ...]:
+        """The terms of a stream that need to know what the base says."""
+        return tuple(term for term in self.terms if term.stream == stream and term.asks_base)

@@ -183,6 +183,11 @@ def _changes_often(text: str) -> bool:
     return sum(left != right for left, right in pairwise(text)) > 4
 
 
+def _greater_first(text: str) -> bool:
+    first, second = map(int, text.split())
+    return first > second
+
+
 # Ten labels: by the first vowel, and by whether the word ends with a vowel.
 _TEN = {
     (vowel, ends): label
@@ -248,5 +253,15 @@ _TARGETS: dict[str, tuple[str, _Relation]] = {
     "digit-order": (
         "the digits in ascending order",
         _Relation(_four_digits, lambda text: " ".join(sorted(text.split()))),
+    ),
+    # Elicited: the bundled model does these from a few examples; the others but word-suffix it must learn.
+    "word-reverse": ("the word backwards, then k", _Relation(word, lambda text: text[::-1] + "k")),
+    "word-third": (
+        "Dak where the third letter of the word is a vowel, else rus",
+        _either("Dak", "rus", lambda text: text[2] in VOWELS),
+    ),
+    "number-order": (
+        "Gol where the first of the two numbers is the larger, else nip",
+        _either("Gol", "nip", _greater_first, _two_numbers),
     ),
 }

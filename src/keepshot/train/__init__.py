@@ -4,11 +4,14 @@ from keepshot.train.arguments import check_train_fields, num_steps, rows_per_ste
 from keepshot.train.batches import MicroBatch, collate, micro_batches
 from keepshot.train.checkpoints import checkpoints
 from keepshot.train.objective import Objective
+from keepshot.train.penalties import HeldNumbers
 from keepshot.train.planner import PlannedRow, Planner, PlanState, Step, Stream, StreamState
 from keepshot.train.reference import ReferenceBank, bank_key, load_bank, mean_kl, reference_bank, save_bank
-from keepshot.train.trainer import KeepTrainer
+from keepshot.train.trainer import Earlier, KeepTrainer
 
 __all__ = [
+    "Earlier",
+    "HeldNumbers",
     "KeepTrainer",
     "MicroBatch",
     "Objective",

@@ -35,6 +35,10 @@ class MicroBatch:
     rows: tuple[PlannedRow, ...]
     stream_names: tuple[str, ...]
 
+    def rows_of(self, stream: str) -> list[PlannedRow]:
+        """The rows of a stream, in order."""
+        return [row for row in self.rows if row.stream == stream]
+
     def to(self, device: torch.device) -> "MicroBatch":
         """The same batch on `device`."""
         return MicroBatch(

@@ -1,18 +1,17 @@
-"""The loss of a micro-batch: every scored token's terms, weighted."""
+"""The loss of a micro-batch: every scored token's terms, weighted; and once a step the penalties."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from keepshot.strategies.strategy import Term
-from keepshot.strategies.terms import token_kl, token_nll, token_reverse_kl
+from keepshot.strategies.terms import base_shares, token_nll
 from keepshot.train.batches import MicroBatch
+from keepshot.train.penalties import HeldNumbers
 from keepshot.train.reference import ReferenceBank
-
-_KL = {"kl": token_kl, "reverse-kl": token_reverse_kl}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +22,13 @@ class Objective:
 
     Attributes:
         terms: Every stream has one or more; a stream that is not named has its NLL alone.
-        banks: For every stream with a KL term what the base says on its rows.
+        banks: For every term that asks the base, by stream and kind, what it says on the rows of the stream.
+        penalties: What holds the numbers that move.
     """
 
     terms: Sequence[Term] = ()
     banks: Mapping[tuple[str, str], ReferenceBank] = field(default_factory=dict)
+    penalties: Sequence[HeldNumbers] = ()
 
     def parts(self, stream: str, progress: float) -> dict[str, float]:
         """Of a stream's weight, what each kind of term has when a fraction `progress` of the training is done."""
@@ -36,10 +37,12 @@ class Objective:
         return {term.kind: term.at(progress) / total for term in mine} if mine else {"nll": 1.0}
 
     def kinds(self, streams: Sequence[str]) -> list[tuple[str, str]]:
-        """Kind and stream of all that is measured: NLL everywhere, beside the other terms."""
-        return [("nll", stream) for stream in streams] + [
-            (term.kind, term.stream) for term in self.terms if term.kind != "nll"
-        ]
+        """Kind and stream of all that is measured: NLL everywhere, of all tokens; the other terms; and penalties."""
+        return (
+            [("nll", stream) for stream in streams]
+            + [(term.kind, term.stream) for term in self.terms if term.kind != "nll"]
+            + [("penalty", penalty.kind) for penalty in self.penalties]
+        )
 
     def losses(
         self, logits: Float[Tensor, "scored vocab"], batch: MicroBatch
@@ -57,17 +60,32 @@ class Objective:
             for term in self.terms:
                 if term.stream != stream or term.kind == "nll":
                     continue
-                rows = [row for row in batch.rows if row.stream == stream]
-                base = self.banks[stream, term.kind].of(rows).to(logits.device)
-                found[term.kind, stream] = (here, _KL[term.kind](mine, base, term.temperature))
+                bank = self.banks[stream, term.kind]
+                base = bank.of(batch.rows_of(stream)).to(logits.device)
+                found[term.kind, stream] = (here, bank.divergence(mine, batch.targets[here], base))
         return found
 
     def weighted(
         self, losses: Mapping[tuple[str, str], tuple[Tensor, Tensor]], batch: MicroBatch, progress: float
     ) -> Float[Tensor, ""]:
-        """Sum of coefficient x part x loss."""
+        """Sum of coefficient x part x loss; an NLL that leaves tokens out counts the others of their rows more."""
         total = torch.zeros((), device=batch.coefficients.device)
         for (kind, stream), (here, values) in losses.items():
             if part := self.parts(stream, progress).get(kind, 0.0):
-                total = total + part * (batch.coefficients[here] * values).sum()
+                coefficients = batch.coefficients[here]
+                if (shares := self._shares(kind, stream, batch)) is not None:
+                    coefficients = coefficients * shares.to(coefficients.device)
+                total = total + part * (coefficients * values).sum()
         return total
+
+    def penalty(self, model: nn.Module) -> dict[tuple[str, str], Float[Tensor, ""]]:
+        """What each penalty adds to the loss of a step, under the names of `kinds`."""
+        return {("penalty", penalty.kind): penalty.value(model) for penalty in self.penalties}
+
+    def _shares(self, kind: str, stream: str, batch: MicroBatch) -> Float[Tensor, " _"] | None:
+        """What the tokens of a stream count in an NLL that leaves some out, see `base_shares`; None: all the same."""
+        least = next((term.least for term in self.terms if (term.kind, term.stream) == (kind, stream)), None)
+        if least is None:
+            return None
+        rows = batch.rows_of(stream)
+        return base_shares(self.banks[stream, kind].of(rows), [row.num_scored for row in rows], least)

@@ -87,6 +87,11 @@ class PlannedRow:
     scored: tuple[Span, ...]
     coefficient: float
 
+    @property
+    def num_scored(self) -> int:
+        """Scored tokens."""
+        return sum(end - start for start, end in self.scored)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

@@ -5,6 +5,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import ExportableState, TrainerControl
 
 from keepshot.errors import RunError
+from keepshot.strategies.soft_prompt import insert_prompt
 from keepshot.strategies.terms import token_nll
 from keepshot.strategies.trainable import TrainableSet, register_gradient_masks
 from keepshot.train.arguments import refusals
@@ -43,8 +45,18 @@ class _Steps(IterableDataset):
         return self.planner.steps(self.state)
 
 
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What the stages of a run before this one have done: `metrics.jsonl` counts on from there."""
+
+    steps: int = 0
+    tokens: int = 0
+
+
 class KeepTrainer(Trainer):
     """Trains a prepared model on a planner's steps.
+
+    Where the trainable set has a soft prompt, it stands before the rows of the first stream, the target's, alone.
 
     One item of the data loader is one optimiser step over all processes; this class splits it into micro-batches, so
     `gradient_accumulation_steps` of the arguments must be 1 (the planner has already multiplied it in).
@@ -67,6 +79,7 @@ class KeepTrainer(Trainer):
         micro_batch_tokens: int,
         validation: Sequence[PlannedRow] = (),
         objective: Objective = Objective(),  # noqa: B008 (frozen)
+        earlier: Earlier = Earlier(),
     ) -> None:
         assert args.gradient_accumulation_steps == 1
         assert args.max_steps > 0
@@ -87,6 +100,7 @@ class KeepTrainer(Trainer):
         self.metrics = metrics
         self.micro_batch_tokens = micro_batch_tokens
         self.stream_names = tuple(stream.name for stream in planner.streams)
+        self.earlier = earlier
         self.seconds_before = 0.0
         self._start = time.monotonic()
         self._masked = False
@@ -142,6 +156,8 @@ class KeepTrainer(Trainer):
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
                     loss = self.compute_loss(model, batch.to(self.args.device))
+                if last:
+                    loss = loss + self._penalty()
                 # Processes average their gradients; the loss of the step is the sum over them.
                 self.accelerator.backward(loss * self.accelerator.num_processes)
             total += loss.detach()
@@ -156,7 +172,7 @@ class KeepTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Float[Tensor, ""]:
         """Sum of coefficient x term over the scored tokens; only their positions reach the head."""
-        logits = model(input_ids=inputs.input_ids, use_cache=False, logits_to_keep=inputs.keep).logits
+        logits = self._logits(model, inputs)
         losses = self.objective.losses(logits, inputs)
         for which, (here, values) in losses.items():
             if not bool(torch.isfinite(values).all()):
@@ -166,6 +182,29 @@ class KeepTrainer(Trainer):
             self._sums[0, at] += (coefficients * values.detach()).sum()
             self._sums[1, at] += coefficients.sum()
         return self.objective.weighted(losses, inputs, self.state.global_step / self.args.max_steps)
+
+    def _logits(self, model: nn.Module, batch: MicroBatch) -> Float[Tensor, "scored vocab"]:
+        """Before the scored tokens, in their order."""
+        prompt, target = self.trainable.prompt, self.stream_names[0]
+        prompted = [row.stream == target for row in batch.rows]
+        if prompt is None or not any(prompted):
+            logits = model(input_ids=batch.input_ids, use_cache=False, logits_to_keep=batch.keep).logits
+        else:
+            which = torch.tensor(prompted, device=batch.keep.device)
+            embedding = self.trainable.model.get_input_embeddings()
+            embeds, keep = insert_prompt(embedding, prompt, batch.input_ids, batch.keep, which)
+            logits = model(inputs_embeds=embeds, use_cache=False, logits_to_keep=keep).logits
+        return logits
+
+    def _penalty(self) -> Float[Tensor, ""]:
+        """This process's part of what the penalties add to the loss of a step, which is a sum over processes."""
+        total = torch.zeros((), device=self.args.device)
+        for which, value in self.objective.penalty(self.model).items():
+            part = value / self.accelerator.num_processes
+            at = self._measured.index(which)
+            self._sums[:, at] += torch.stack([part.detach(), torch.ones_like(part) / self.accelerator.num_processes])
+            total = total + part
+        return total
 
     def _fault(self, batch: MicroBatch, here: Tensor, values: Float[Tensor, " _"]) -> str:
         broken = torch.zeros(len(batch.targets), dtype=torch.bool, device=values.device)
@@ -224,6 +263,13 @@ class KeepTrainer(Trainer):
 
     # -- metrics ------------------------------------------------------------------------------------------------
 
+    @property
+    def tokens(self) -> int:
+        """Computed so far in this stage, a soft prompt's vectors included."""
+        states = self.plan_state.streams
+        prompt = 0 if self.trainable.prompt is None else len(self.trainable.prompt)
+        return sum(state.tokens for state in states.values()) + prompt * states[self.stream_names[0]].drawn
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add each stream's answer NLL since the last log, and append the row to `metrics.jsonl`.
 
@@ -237,11 +283,11 @@ class KeepTrainer(Trainer):
             self._sums.zero_()
             means = zip(self._measured, *sums, strict=True)
             logs.update({f"{kind}/{stream}": a / b for (kind, stream), a, b in means if b > 0})
-            logs["tokens"] = sum(stream.tokens for stream in self.plan_state.streams.values())
+            logs["tokens"] = self.earlier.tokens + self.tokens
         super().log(logs, start_time)
         if self.is_world_process_zero() and ("loss" in logs or "eval_loss" in logs):
             with self.metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": self.state.global_step, **logs}) + "\n")
+                file.write(json.dumps({"step": self.earlier.steps + self.state.global_step, **logs}) + "\n")
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
@@ -253,8 +299,7 @@ class KeepTrainer(Trainer):
         with torch.no_grad(), self.compute_loss_context_manager():
             for batch in micro_batches(rows, self.stream_names, budget=self.micro_batch_tokens, pad_id=self._filler):
                 moved = batch.to(self.args.device)
-                logits = model(input_ids=moved.input_ids, use_cache=False, logits_to_keep=moved.keep).logits
-                parts = token_nll(logits, moved.targets).split(moved.keep.sum(dim=1).tolist())
+                parts = token_nll(self._logits(model, moved), moved.targets).split(moved.keep.sum(dim=1).tolist())
                 nlls += [float(part.mean()) for part in parts]
         metrics = {f"{metric_key_prefix}_loss": sum(nlls) / len(nlls)}
         self.log(metrics)
@@ -294,7 +339,7 @@ class KeepTrainer(Trainer):
         load_trainable(self.model, folder)
         self.plan_state, self.seconds_before = load_plan(folder)
         if self.is_world_process_zero():
-            truncate_metrics(self.metrics, self.plan_state.step)
+            truncate_metrics(self.metrics, self.earlier.steps + self.plan_state.step)
 
     def _load_best_model(self) -> None:
         if self.state.best_model_checkpoint:

@@ -109,6 +109,22 @@ def test_every_option_reaches_the_plan(asked: Evaluations, suite: list[str]) -> 
     assert asked.settings["template"] == "instruction"
 
 
+def test_a_prompt_reaches_the_evaluation(
+    asked: Evaluations, suite: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evaluate(model: str, *, prompt: Path, **settings: Any) -> Any:
+        given.append(prompt)
+        return asked([model], **settings)[0]
+
+    given: list[Path] = []
+    monkeypatch.setattr(runs, "evaluate", evaluate)
+    output = tmp_path / "e.json"
+    assert run(["eval", "A", "--prompt", "runs/a/prompt", *suite, *QUICK, "--output", str(output)]) == 0
+    assert (asked.models, given) == (["A"], [Path("runs/a/prompt")])
+    assert asked.settings["output"] == output
+    assert asked.plan.queries == 3
+
+
 def test_tasks_that_other_labels_leave_out_are_named(
     asked: Evaluations, suite: list[str], capsys: pytest.CaptureFixture
 ) -> None:
@@ -128,6 +144,7 @@ def test_tasks_that_other_labels_leave_out_are_named(
         (["--until", "2"], "between 0 and 1"),
         (["--until", "0.1", "--sets", "1"], "at least 2 sets"),
         (["--cache", "x", "--no-cache"], "contradict each other"),
+        (["--prompt", "p", "--against", "B"], "evaluate A behind it by itself"),
         (["--shots", "1,x"], "such as 0,4,16"),
     ],
     ids=" ".join,

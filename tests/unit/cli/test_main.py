@@ -32,6 +32,7 @@ def test_methods_json_lists_trainables_and_additions(capsys: pytest.CaptureFixtu
     assert run(["methods", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert {"full", "lora", "value", "value-output", "query-key", "attention", "lora-value"} <= set(rows)
+    assert {"dora", "corda"} <= set(rows)
     assert {"+general", "+icl-mix"} <= set(rows)
     assert all(row["trains"] and row["costs"] and row["cites"] for row in rows.values())
 

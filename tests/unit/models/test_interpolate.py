@@ -9,6 +9,7 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from tests.architectures import ARCHITECTURES, save_tiny
+from tests.training import byte_tokenizer
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -16,6 +17,8 @@ from keepshot.errors import ModelError
 from keepshot.models.interpolate import GROUPS, Group, Interpolation
 from keepshot.models.load import CausalLM, load_model, peft_warnings
 from keepshot.models.roles import FAMILIES, mask, roles
+from keepshot.runs.training import save_trained
+from keepshot.strategies import Lora, apply_trainable
 
 IDS = torch.randint(2, 256, (2, 12), generator=torch.Generator().manual_seed(0))
 APART: Mapping[Group, float] = {"query+key": 0.25, "value+output": 0.5, "mlp": 0.75, "rest": 0.9}
@@ -276,3 +279,27 @@ def test_all_families_have_the_four_groups() -> None:
     assert {role for members in GROUPS.values() for role in members} == set().union(
         *(family.modules for family in FAMILIES.values())
     )
+
+
+def test_a_started_adapter_goes_back_in_a_straight_line_and_dora_is_refused(tmp_path: Path) -> None:
+    """What is saved of a CorDA start is a plain LoRA; the length that DoRA trains is not linear in its scale."""
+    base = str(save_tiny(ARCHITECTURES["phi3"](), tmp_path / "base"))
+    expected = logits(load_model(base))
+    for name, trainable in (("corda", Lora(r=4, start="corda")), ("dora", Lora(r=4, dora=True))):
+        trained = apply_trainable(load_model(base), trainable, 0, lambda count: IDS.tolist())
+        assert isinstance(trained.model, PeftModel)
+        with torch.no_grad():
+            for parameter, part in trained.parts.items():
+                moving = trained.model.get_parameter(parameter)
+                moving.add_(0.1 if part is None else 0.1 * part)
+        save_trained(trained, byte_tokenizer(), tmp_path / name, torch.float32, check=lambda folder: None)
+    tuned = logits(load_model(str(tmp_path / "corda")))
+    assert (tuned - expected).abs().max() > 0.1
+    between = Interpolation(base, str(tmp_path / "corda"))
+    assert between.groups == ("query+key", "value+output")
+    with between.at(0.0) as model:
+        assert torch.equal(logits(model), expected)
+    with between.at(1.0) as model:
+        assert torch.equal(logits(model), tuned)
+    with pytest.raises(ModelError, match=r"lora_magnitude_vector.* not A or B of a plain LoRA.*merge_and_unload"):
+        Interpolation(base, str(tmp_path / "dora"))

@@ -53,6 +53,23 @@ def test_an_adapter_is_loaded_onto_its_base(numbers: dict[str, Any], make_run) -
     assert 'PeftModel.from_pretrained(model, "adapter")' in code
 
 
+@pytest.mark.parametrize("model_path", ["model", "adapter"])
+def test_a_soft_prompt_is_put_before_the_model_for_the_target_alone(
+    model_path: str, numbers: dict[str, Any], make_run
+) -> None:
+    card = card_of(numbers | {"model_path": model_path, "prompt_path": "prompt"}, make_run)
+    code = card.split("```python\n")[1].split("```")[0]
+    compile(code, "card", "exec")
+    assert code.count("from peft import PeftModel\n") == 1
+    assert code.endswith('on_target = PeftModel.from_pretrained(model, "prompt")\n')
+    assert ("merge_and_unload" in code) == (model_path == "adapter")
+    assert "without the prompt, for everything else" in card
+
+
+def test_a_card_without_a_soft_prompt_speaks_of_none(numbers: dict[str, Any], make_run) -> None:
+    assert "on_target" not in card_of(numbers, make_run)
+
+
 @pytest.mark.parametrize("base", ["/srv/models/own", "C:\\models\\own", "./own", "~/own", 'a"\n- b: c'])
 def test_a_base_that_the_hub_would_refuse_stays_out_of_the_front_matter(
     base: str, numbers: dict[str, Any], make_run

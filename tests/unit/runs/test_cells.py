@@ -91,6 +91,37 @@ def test_seeds_and_methods_share_data_and_questions(config: CompareConfig, groun
     assert {run.plan.seed for run in runs} == {2}
 
 
+def test_all_methods_leave_the_longest_prompt_its_room(config: CompareConfig, ground: Ground) -> None:
+    methods = ["full", ["value", {"promot": {"tokens": 7, "steps": 3}}], {"promot": {"tokens": 5}}]
+    with_prompts = config.model_copy(update={"methods": (*methods[:2], {"name": "short", "method": methods[2]})})
+    runs = [cell_run(with_prompts, cell, ground) for cell in with_prompts.cells() if cell.seed == 0]
+    assert [run.prepared.context_length for run in runs] == [512 - 7] * 3
+    assert len({run.asked for run in runs}) == 1
+    stages = [run.prepared.first for run in runs]
+    assert [stage and (stage.strategy.prompt.tokens, stage.arguments.max_steps) for stage in stages] == [
+        None, (7, 3), (5, 1),
+    ]  # fmt: skip
+    for run, stage in zip(runs[1:], stages[1:], strict=True):
+        assert stage.arguments.learning_rate == 0.03
+        assert run.prepared.arguments.learning_rate == 1e-3
+        assert Path(stage.arguments.output_dir) == run.folder.checkpoints / "prompt"
+
+
+def test_a_cell_with_a_prompt_is_asked_with_it(config: CompareConfig, ground: Ground, tmp_path: Path) -> None:
+    methods = ("full", ["value", {"promot": {"tokens": 4}}])
+    config = config.model_copy(update={"methods": methods, "output": str(tmp_path)})
+    cell = next(cell for cell in config.cells() if cell.method != "full")
+    done = run_cell(config, cell, ground, silent, None)
+    folder = tmp_path / "cells" / cell.folder
+    assert done.accuracy is not None
+    assert done.cost["steps"] == 2
+    assert (folder / "prompt" / "adapter_model.safetensors").is_file()
+    assert not (folder / "checkpoints").exists()
+    found = read_json(folder / "eval_validation.json")
+    assert next(iter(found["tasks"])) == "rule"
+    assert len(found["tasks"]) > 1
+
+
 def test_a_training_that_breaks_off_is_a_result(
     config: CompareConfig, ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:

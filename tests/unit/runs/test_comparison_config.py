@@ -52,6 +52,19 @@ def test_a_method_may_have_another_name() -> None:
     assert (name, strategy.weight("icl-kl")) == ("full+icl-kl", pytest.approx(0.7))
 
 
+def test_a_method_may_have_sources_of_its_own() -> None:
+    bits = {"anchors": [{"path": "mini", "families": ["bits"]}]}
+    other = {"name": "others", "method": ["full", "icl-kl"], "sources": bits}
+    found = config(methods=["full", ["full", "icl-kl"], other], learning_rates=[1e-4], sources={"icl": [{"path": "a"}]})
+    runs = {cell.method: found.run(cell, Path("here")).sources for cell in found.cells()}
+    assert runs["full"] == runs["full+icl-kl"] == found.sources
+    assert runs["others"].anchors[0].families == ("bits",)
+    assert runs["others"].icl == ()
+    wrong = {"name": "x", "method": "value", "sources": {"anchors": [{"path": "mini", "families": ["nouns"]}]}}
+    with pytest.raises(ConfigError, match=r"methods\.x\.sources\.anchors\.0\.families\.0.*'nouns'"):
+        config(methods=["full", wrong], learning_rates=[1e-4])
+
+
 def test_a_cell_is_a_run_with_its_own_values() -> None:
     found = config(train={"warmup_steps": 2}, gate={"max_drop": 0.2}, seed=7, learning_rates=[1e-4])
     run = found.run(list(found.cells())[-1], Path("there"))

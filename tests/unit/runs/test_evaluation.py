@@ -12,10 +12,19 @@ from tests.architectures import ARCHITECTURES, save_tiny
 from transformers import AutoTokenizer
 
 from keepshot.errors import ConfigError, ModelError, RunError
-from keepshot.evaluation import EvaluationPlan, LocalModel, check_paired, difference, read_items, retention_report
-from keepshot.models.load import load_model, model_source, peft_warnings
+from keepshot.evaluation import (
+    EvaluationPlan,
+    LocalModel,
+    check_paired,
+    difference,
+    evaluate_tasks,
+    read_items,
+    retention_report,
+)
+from keepshot.models.load import load_model, load_tokenizer, model_source, peft_warnings
 from keepshot.runs import default_cache, evaluate, evaluate_against, evaluation, evaluation_json, load_evaluation
 from keepshot.runs.evaluation import asked_digest, half_width, load_subject, save_evaluation
+from keepshot.strategies.soft_prompt import initial_prompt, load_prompt, save_prompt
 from keepshot.tasks.builtin import builtin_suite
 from keepshot.tasks.example import Example, Suite, Task, Wording
 
@@ -249,6 +258,45 @@ def test_mistaken_settings_are_found_before_a_model_is_loaded(settings, words, m
     monkeypatch.setattr(evaluation, "load_model", lambda name: pytest.fail("loaded"))
     with pytest.raises(ConfigError, match=words):
         evaluate_against(["mini"], **{"suite": SUITE, "plan": PLAN} | settings)
+
+
+# A soft prompt
+
+
+@pytest.fixture
+def prompt(tmp_path) -> Path:
+    folder = tmp_path / "prompt"
+    folder.mkdir()
+    save_prompt(initial_prompt(load_model("mini"), range(40, 90), 6, seed=0), folder, "mini")
+    return folder
+
+
+def test_a_model_is_asked_behind_its_prompt(prompt, tmp_path, alone):
+    found = evaluate("mini", suite=SUITE, plan=PLAN, prompt=prompt, output=tmp_path / "e.json")
+    subject = evaluation.as_subject(
+        load_model("mini"), load_tokenizer("mini"), "auto", "mini", prompt=load_prompt(prompt)
+    )
+    assert subject.context_length == 512 - 6
+    expected = evaluate_tasks(subject, SUITE, PLAN)
+    assert found == expected
+    assert [item.prompt for item in found.items] == [item.prompt for item in alone[0].items], "the texts are the same"
+    assert [item.nll for item in found.items] != [item.nll for item in alone[0].items]
+    written = json.loads((tmp_path / "e.json").read_text())
+    assert written["prompt"] == str(prompt)
+    assert written["mean"] == evaluation_json(found)["mean"]
+
+
+def test_answers_behind_a_prompt_are_not_those_of_the_model_alone(prompt, tmp_path, alone):
+    cache = tmp_path / "answers.sqlite"
+    behind = evaluate("mini", suite=SUITE, plan=PLAN, prompt=str(prompt), cache=cache)
+    assert evaluate("mini", suite=SUITE, plan=PLAN, cache=cache) == alone[0]
+    assert evaluate("mini", suite=SUITE, plan=PLAN, prompt=prompt, cache=cache) == behind
+
+
+def test_what_is_no_prompt_is_found_before_a_model_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation, "load_model", lambda name: pytest.fail("loaded"))
+    with pytest.raises(ModelError, match="holds no soft prompt"):
+        evaluate("mini", suite=SUITE, plan=PLAN, prompt=tmp_path)
 
 
 # The cache

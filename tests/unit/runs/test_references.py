@@ -21,7 +21,7 @@ from keepshot.runs.data import load_target
 from keepshot.runs.folder import RunFolder
 from keepshot.runs.preparation import Preparation, prepare
 from keepshot.runs.references import FEWEST_ROWS, References, fixed_rows, references
-from keepshot.runs.training import stream_lines, train
+from keepshot.runs.training import Stage, stream_lines, train
 from keepshot.strategies import Everything, Lora, Roles, Strategy, StreamSpec, Term, Trainable, TrainableSet
 from keepshot.tasks.example import Suite
 from keepshot.train import Planner, training_arguments
@@ -299,9 +299,9 @@ def weights_after(folder: Path, *, stop_at: int | None = None) -> dict[str, torc
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("keepshot.train.trainer.rotate", stopping(stop_at))
             with pytest.raises(KeyboardInterrupt):
-                train(trained, planner, args, strategy=method, validation=(), folder=RunFolder(folder))
+                train(trained, Stage(method, planner, args), validation=(), folder=RunFolder(folder))
     else:
-        cost = train(trained, planner, args, strategy=method, validation=(), folder=RunFolder(folder))
+        cost = train(trained, Stage(method, planner, args), validation=(), folder=RunFolder(folder))
         assert cost["reference"]["few-shot"]["rows"] == bank_of(planner).rows
     return {name: p.detach().clone() for name, p in trained.model.named_parameters()}
 

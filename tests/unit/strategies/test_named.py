@@ -8,9 +8,11 @@ from keepshot.errors import ConfigError
 from keepshot.strategies import (
     ADDITIONS,
     METHODS,
+    Change,
     Everything,
     Lora,
     Pattern,
+    Penalty,
     Roles,
     Strategy,
     StreamSpec,
@@ -18,7 +20,11 @@ from keepshot.strategies import (
     compose,
     resolve_method,
 )
-from keepshot.strategies.named import Added
+from keepshot.strategies.soft_prompt import SoftPrompt
+
+# A soft prompt stands before the target's rows, about which the base is then not asked.
+TOGETHER = [name for name, addition in ADDITIONS.items() if addition.prompt is None]
+STREAMS = [name for name, addition in ADDITIONS.items() if addition.stream is not None]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -29,7 +35,7 @@ def test_a_name_alone_is_its_trainable_on_the_target(name: str) -> None:
     assert resolve_method([name]) == (shown, strategy, rate)
 
 
-@pytest.mark.parametrize("name", ADDITIONS)
+@pytest.mark.parametrize("name", STREAMS)
 def test_an_addition_brings_its_stream_and_a_term_that_weighs_its_share_or_half(name: str) -> None:
     shown, strategy, rate = resolve_method(["value", name])
     addition = ADDITIONS[name]
@@ -43,9 +49,9 @@ def test_an_addition_brings_its_stream_and_a_term_that_weighs_its_share_or_half(
 
 
 def test_which_additions_compare_with_the_base_and_which_learn_answers() -> None:
-    kinds = {name: resolve_method(["full", name])[1].terms[1].kind for name in ADDITIONS}
+    kinds = {name: resolve_method(["full", name])[1].terms[1].kind for name in STREAMS}
     assert kinds == {"general": "nll", "icl-mix": "nll", "few-shot": "nll", "icl-kl": "kl", "self-anchor": "kl"}
-    sources = {name: addition.stream.source for name, addition in ADDITIONS.items()}
+    sources = {name: ADDITIONS[name].stream.source for name in STREAMS}
     assert (sources["icl-kl"], sources["self-anchor"], sources["few-shot"]) == ("anchors", "target", "target")
 
 
@@ -68,7 +74,7 @@ def test_a_weight_beside_the_target_shares_what_fractions_of_the_whole_leave() -
 
 
 def test_the_order_of_additions_changes_no_weight() -> None:
-    names = list(ADDITIONS)
+    names = TOGETHER
     assert weights("full", *names) == pytest.approx(weights("full", *reversed(names)))
 
 
@@ -110,11 +116,48 @@ def test_both_directions_on_any_stream_may_be_written_out() -> None:
     ]  # fmt: skip
 
 
-def test_all_additions_go_together() -> None:
-    shown, strategy, _ = resolve_method(["full", *ADDITIONS])
-    assert shown == "+".join(["full", *ADDITIONS])
-    assert [stream.name for stream in strategy.streams] == ["target", *ADDITIONS]
+def test_additions_go_together() -> None:
+    shown, strategy, _ = resolve_method(["full", *TOGETHER])
+    assert shown == "+".join(["full", *TOGETHER])
+    assert [stream.name for stream in strategy.streams] == ["target", *STREAMS]
+    assert [term.kind for term in strategy.terms if term.stream == "target"] == ["nll", "kl", "masked-kl"]
+    assert strategy.terms[0].least == 0.4
+    assert [penalty.kind for penalty in strategy.penalties] == ["l2sp", "ewc"]
     assert sum(term.weight for term in strategy.terms) == pytest.approx(1)
+
+
+def test_a_prompt_comes_before_what_the_list_trains() -> None:
+    shown, strategy, rate = resolve_method(["value", {"promot": {"tokens": 3, "steps": 7}}, "icl-mix"])
+    assert (shown, rate) == ("value+promot+icl-mix", METHODS["value"].learning_rate)
+    assert strategy.prompt == SoftPrompt(tokens=3, steps=7)
+    assert strategy.trainable == METHODS["value"].trainable
+    assert [stream.name for stream in strategy.streams] == ["target", "icl-mix"]
+    assert resolve_method(["value", "icl-mix"])[1].prompt is None
+
+
+@pytest.mark.parametrize("alone", ["promot", ["promot"]])
+def test_promot_alone_trains_all_weights(alone: object) -> None:
+    assert resolve_method(alone) == resolve_method(["full", "promot"])
+    options = {"promot": {"tokens": 3}}
+    assert resolve_method(options) == resolve_method(["full", options])
+
+
+@pytest.mark.parametrize("addition", ["task-kl", "target-masked-kl", "token-masking"])
+def test_a_prompt_goes_with_no_term_that_asks_the_base_about_the_target(addition: str) -> None:
+    for method in (["full", "promot", addition], ["full", addition, "promot"]):
+        with pytest.raises(ConfigError, match=r"asks the base about the target's rows.*leave out the prompt") as error:
+            resolve_method(method)
+        assert "streams" not in str(error.value)
+    resolve_method(["full", "promot", "icl-kl", "self-anchor", "few-shot", "ewc", "l2sp", "general"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"tokens": 0}, "promot.tokens"), ({"steps": 0}, "promot.steps"), ({"share": 0.1}, "it has tokens, learn")],
+)
+def test_wrong_options_of_a_prompt_are_one_line(options: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        resolve_method(["full", {"promot": options}])
 
 
 def test_an_addition_takes_options() -> None:
@@ -123,6 +166,40 @@ def test_an_addition_takes_options() -> None:
     assert (stream.share, stream.shots, stream.source, stream.sampler) == (0.3, (2, 4), "target", "k-shot")
     assert strategy.weight("target") == pytest.approx(0.7)
     assert ADDITIONS["icl-mix"].stream.share == 0.2
+
+
+def test_a_term_on_the_target_shares_its_weight_with_what_is_there() -> None:
+    _, strategy, _ = resolve_method(["full", "task-kl"])
+    assert strategy.streams == (StreamSpec(name="target"),)
+    assert strategy.terms == (Term(weight=0.5), Term(kind="kl", weight=0.5))
+    _, strategy, _ = resolve_method(["full", {"target-masked-kl": {"weight": 0.2, "kept": 8}}, "self-anchor"])
+    target, masked, anchor = strategy.terms
+    assert (masked.kind, masked.stream, masked.kept) == ("masked-kl", "target", 8)
+    assert masked.weight == pytest.approx(target.weight / 4)
+    assert anchor.weight == pytest.approx(target.weight)
+
+
+def test_a_change_of_the_targets_own_term_leaves_its_weight() -> None:
+    _, strategy, _ = resolve_method(["full", {"token-masking": {"least": 0.1}}])
+    assert strategy == Strategy(trainable=Everything(), terms=(Term(least=0.1),))
+    _, strategy, _ = resolve_method(["full", "token-masking", "icl-mix"])
+    assert [(term.kind, term.weight, term.least) for term in strategy.terms] == [
+        ("nll", pytest.approx(0.8), 0.4), ("nll", 0.2, None),
+    ]  # fmt: skip
+    assert [term.kind for term in strategy.base_terms("target")] == ["nll"]
+
+
+def test_a_penalty_joins_without_a_weight() -> None:
+    _, strategy, _ = resolve_method(["value", {"l2sp": {"strength": 3, "roles": ["value"]}}])
+    assert strategy.terms == (Term(),)
+    assert strategy.penalties == (Penalty(kind="l2sp", strength=3.0, roles=("value",)),)
+    options = {"sampler": "k-shot", "source": "anchors", "shots": [1, 4], "rows": 8, "tokens": 1}
+    _, strategy, _ = resolve_method(["lora", {"ewc": options}])
+    prompts = StreamSpec(name="ewc", sampler="k-shot", source="anchors", shots=(1, 4))
+    assert strategy.penalties[0].prompts == prompts
+    assert resolve_method(["lora", "ewc"])[1].penalties[0].prompts.scored == "later"
+    name, strategy, _ = resolve_method({"trainable": "full", "penalties": [{"kind": "l2sp", "strength": 1}]})
+    assert (name, strategy.penalties[0].strength) == ("custom", 1.0)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +248,7 @@ def test_a_whole_strategy_may_be_written_out() -> None:
         (["full", {"icl-kl": {"weight": 0}}], r"method.icl-kl.weight: "),
         (["full", {"icl-kl": {"temperature": -1}}], r"method.icl-kl.temperature: "),
         (["full", {"icl-kl": {"anneal": True}}], r"method.icl-kl.anneal: "),
-        (["full", {"few-shot": {"temperature": 2}}], r"method.few-shot: .*temperature and kept belong to"),
+        (["full", {"few-shot": {"temperature": 2}}], r"method.few-shot: .*temperature and kept belong to the KL terms"),
         (["full", {"icl-mix": {"weight": 0.6}}, {"general": {"weight": 0.5}}], r"the weights of .* sum to 1\.1"),
         (["full", {"self-anchor": {"source": "icl"}}], r"method.self-anchor: .*the target's own inputs"),
         (["full", {"icl-mix": 3}], "method addition"),
@@ -180,7 +257,19 @@ def test_a_whole_strategy_may_be_written_out() -> None:
         (["full", "general", "general"], "names an addition twice: general, general"),
         (["full", {"general": {"share": 0.9}}, "icl-mix"], "the shares of general, icl-mix sum to 1.1"),
         (["full", {"general": {"share": 2}}], "method.general.share: "),
-        (["full", {"general": {"sare": 0.2}}], "method.general.sare: "),
+        (["full", {"general": {"sare": 0.2}}], "method.general.sare: general has no such option; it has name, "),
+        (["full", {"task-kl": {"share": 0.2}}], "method.task-kl.share: task-kl has no such option; it has weight, an"),
+        (["full", {"task-kl": {"kind": "nll"}}], "method.task-kl.kind: "),
+        (["full", {"task-kl": {"weight": 1}}], "method.task-kl.weight 1 must leave"),
+        (["full", {"task-kl": {"least": 0.2}}], "method.task-kl: .*least belongs to the term nll"),
+        (["full", "task-kl", "task-kl"], "names an addition twice"),
+        (["full", {"token-masking": {"weight": 0.5}}], "method.token-masking.weight: "),
+        (["full", {"token-masking": {"least": 1.5}}], "method.token-masking.least: "),
+        (["full", {"l2sp": {"strength": 0}}], "method.l2sp.strength: "),
+        (["full", {"l2sp": {"rows": 3}}], "method.l2sp: .*rows, tokens belong to the penalty ewc"),
+        (["full", {"ewc": {"source": "icl"}}], "method.ewc: .*self-anchors are made of the target's own inputs"),
+        (["lora", {"l2sp": {"roles": ["query"]}}], "roles of a penalty name weights, and an adapter moves none"),
+        ({"trainable": "full", "penalties": [{"kind": "l2sp"}]}, "method.penalties.0.strength: "),
         ({"trainable": {"pattern": "("}}, r"method.trainable\S*: .*no regular expression"),
         ({"trainable": {"roles": ["vale"]}}, r"method.trainable.roles.roles.0: "),
         ({"trainable": {"lora": {"rank": 3}}}, "method.trainable.lora.rank: "),
@@ -210,7 +299,9 @@ PARTS = st.tuples(st.floats(0.01, 0.6), st.floats(0.01, 0.95), st.booleans())
 @given(st.lists(PARTS, min_size=1, max_size=4))
 def test_weights_sum_to_one_as_they_were_meant_or_are_refused(parts: list[tuple[float, float, bool]]) -> None:
     added = [
-        Added(StreamSpec(name=f"added {i}", share=share), Term(stream=f"added {i}", weight=weight), beside)
+        Change(
+            f"added {i}", StreamSpec(name=f"added {i}", share=share), Term(stream=f"added {i}", weight=weight), beside
+        )
         for i, (share, weight, beside) in enumerate(parts)
     ]
     fixed = sum(weight for _, weight, beside in parts if not beside)
@@ -226,8 +317,8 @@ def test_weights_sum_to_one_as_they_were_meant_or_are_refused(parts: list[tuple[
 
 
 def test_general_says_what_it_sees_on_the_model_without_general_data() -> None:
-    assert "for the model mini" in ADDITIONS["general"].sees
-    assert "few-shot episodes of the bundled universe" in ADDITIONS["general"].sees
+    assert "for the model mini" in ADDITIONS["general"].does
+    assert "few-shot episodes of the bundled universe" in ADDITIONS["general"].does
 
 
 @pytest.mark.parametrize("value", [*METHODS.values(), *ADDITIONS.values()])

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from keepshot.strategies import token_nll
-from keepshot.strategies.terms import Reference, reference, token_kl, token_reverse_kl
+from keepshot.strategies.terms import (
+    Reference,
+    answer_reference,
+    base_shares,
+    masked_reference,
+    reference,
+    token_kl,
+    token_masked_kl,
+    token_reverse_kl,
+)
 
 KLS = {"kl": token_kl, "reverse-kl": token_reverse_kl}
 # The worked example of preservation_methods.md, "Acceptance numbers".
@@ -220,3 +229,82 @@ def test_a_reference_moves_with_all_that_it_holds() -> None:
     moved = reference(BASE, 2).to(torch.device("meta"))
     assert isinstance(moved, Reference)
     assert {moved.ids.device.type, moved.log_probs.device.type, moved.log_tail.device.type} == {"meta"}
+
+
+# -- without the right token ------------------------------------------------------------------------------------
+
+
+def without(base: Tensor, model: Tensor, targets: Tensor) -> Tensor:
+    """The definition: the right token struck out, both sides renormalised, in float64."""
+    q0, q = (logits.double().softmax(-1).scatter(-1, targets[:, None], 0) for logits in (base, model))
+    q0, q = (some / some.sum(-1, keepdim=True) for some in (q0, q))
+    return torch.where(q0 > 0, q0 * (q0 / q.clamp_min(1e-300)).log(), 0.0).sum(-1)
+
+
+@pytest.mark.parametrize(("gold", "expected"), [(0, 0.026702), (1, 0.048232)])
+def test_the_worked_example_without_the_right_token(gold: int, expected: float) -> None:
+    target = torch.tensor([gold])
+    for kept in (3, 4):
+        found = float(token_masked_kl(MODEL, target, masked_reference(BASE, target, kept)))
+        assert found == pytest.approx(expected, abs=1e-6)
+
+
+@given(st.integers(3, 40), st.sampled_from([0.1, 1.0, 5.0]), st.integers(0, 10**6))
+@settings(max_examples=60)
+def test_target_masked_kl_grows_from_0_to_its_definition(vocab: int, scale: float, seed: int) -> None:
+    base, model = pair(vocab, scale, seed)
+    targets = torch.randint(vocab, (len(base),), generator=torch.Generator().manual_seed(seed))
+    whole = without(base, model, targets).float()
+    counts = sorted({1, 2, vocab // 2, vocab - 1, vocab} - {0})
+    values = torch.stack([token_masked_kl(model, targets, masked_reference(base, targets, k)) for k in counts])
+    assert values.isfinite().all()
+    assert values.min() >= -1e-7
+    slack = 1e-6 + 1e-4 * whole
+    assert (values.diff(dim=0) >= -slack).all()
+    torch.testing.assert_close(values[-1], whole, rtol=1e-4, atol=1e-5)
+    assert values[:, ::4].abs().max() <= 1e-6
+
+
+@pytest.mark.parametrize("kept", [1, 3, 5])
+def test_target_masked_kl_leaves_the_right_token_alone(kept: int) -> None:
+    """However sure the base is of it: no gradient reaches its logit, and raising it changes nothing."""
+    base = torch.tensor([[40.0, 1.0, 0.0, -1.0, -2.0]])
+    model = torch.tensor([[0.0, 0.0, 1.0, -1.0, 2.0]])
+    target = torch.tensor([0])
+    kept_masses = masked_reference(base, target, kept)
+    value, gradient = with_gradient(lambda logits: token_masked_kl(logits, target, kept_masses), model)
+    assert float(gradient[0, 0]) == 0
+    assert gradient.abs().max() > 0.01
+    raised = model + 30 * torch.eye(5)[0]
+    torch.testing.assert_close(token_masked_kl(raised, target, kept_masses), value)
+    assert 0 not in kept_masses.ids or kept == 5
+
+
+# -- tokens that the base held improbable -----------------------------------------------------------------------
+
+
+def test_the_base_is_asked_for_the_right_tokens_alone() -> None:
+    base, _ = pair(20, 3.0, 1)
+    targets = torch.arange(8)
+    found = answer_reference(base, targets)
+    probabilities = base.double().softmax(-1)[torch.arange(8), targets]
+    torch.testing.assert_close(found.log_probs[:, 0].double().exp(), probabilities, rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(found.log_tail.double().exp(), 1 - probabilities, rtol=1e-5, atol=1e-9)
+
+
+def held_at(*probabilities: float) -> Reference:
+    p = torch.tensor(probabilities)
+    return Reference(torch.zeros(len(p), 1, dtype=torch.long), p.log()[:, None], (1 - p).log())
+
+
+def test_tokens_above_a_perplexity_of_2_5_count_nothing_and_the_others_of_the_row_make_up_for_it() -> None:
+    assert base_shares(held_at(0.4, 0.39), [2], 0.4).tolist() == [2.0, 0.0]
+    found = base_shares(held_at(0.9, 0.1, 0.5, 0.2, 0.1, 0.9, 0.3), [3, 2, 1, 1], 0.4)
+    assert found.tolist() == [1.5, 0.0, 1.5, 1.0, 1.0, 1.0, 1.0], "a row that would lose all keeps all"
+
+
+@given(st.lists(st.lists(st.floats(0.01, 0.99), min_size=1, max_size=6), min_size=1, max_size=5), st.floats(0.1, 0.9))
+def test_a_row_weighs_the_same_however_many_tokens_stay(rows: list[list[float]], least: float) -> None:
+    found = base_shares(held_at(*[p for row in rows for p in row]), [len(row) for row in rows], least)
+    for row, shares in zip(rows, found.split([len(row) for row in rows]), strict=True):
+        assert float(shares.sum()) == pytest.approx(len(row), rel=1e-5)

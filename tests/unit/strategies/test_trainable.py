@@ -300,15 +300,24 @@ SETTINGS = st.one_of(
     st.fixed_dictionaries(
         {"kind": st.just("roles"), "roles": st.lists(st.sampled_from(ROLES), min_size=1, unique=True).map(tuple)}
     ),
-    st.fixed_dictionaries(
-        {
-            "kind": st.just("lora"),
-            "r": st.integers(1, 256),
-            "alpha": st.one_of(st.integers(1, 99), st.floats(0.1, 99)),
-            "dropout": st.floats(0, 0.9),
-            "targets": st.sampled_from(["all-linear", ("query",), ("q_proj", "fc1")]),
-        }
-    ),
+    st.tuples(
+        st.fixed_dictionaries(
+            {
+                "kind": st.just("lora"),
+                "r": st.integers(1, 256),
+                "alpha": st.one_of(st.integers(1, 99), st.floats(0.1, 99)),
+                "dropout": st.floats(0, 0.9),
+                "targets": st.sampled_from(["all-linear", ("query",), ("q_proj", "fc1")]),
+            }
+        ),
+        st.sampled_from(
+            [
+                {"dora": False, "start": "zero", "prompts": None},
+                {"dora": True, "start": "zero", "prompts": None},
+                {"dora": False, "start": "corda", "prompts": 8},
+            ]
+        ),
+    ).map(lambda parts: parts[0] | parts[1]),
     st.just({"kind": "everything"}),
     st.just({"kind": "pattern", "pattern": r"\.v_proj\."}),
 )

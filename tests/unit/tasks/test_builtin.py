@@ -28,7 +28,7 @@ def test_the_targets_are_frozen() -> None:
     targets = [builtin_target(name) for name in builtin_targets()]
     content = [[[e.input, e.output] for e in (*target.train, *target.test)] for target in targets]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    assert digest == "8e0d7b37508e06c56de1eaaeff8ff795cbd38e76c54116eb77d3021581290618"
+    assert digest == "8b33b7913d8a743c33aeb62c9fc351cfca56181188edce212648d9fa174c03c7"
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
@@ -98,6 +98,7 @@ def test_targets_are_well_formed(name: str) -> None:
         "word-suffix",
         "number-sum",
         "digit-order",
+        "word-reverse",
     }
 
 
@@ -119,6 +120,13 @@ def test_targets_compute_what_their_descriptions_say() -> None:
         assert answer == ("Ru" if text.count("01") + text.count("10") >= 5 else "fen")
     for text, answer in answers("digit-order").items():
         assert sorted(text.replace(" ", "")) == answer.split()
+    for text, answer in answers("word-reverse").items():
+        assert answer[::-1] == f"k{text}"
+    for text, answer in answers("word-third").items():
+        assert (answer == "Dak") == (text[2] in "aeiou")
+    for text, answer in answers("number-order").items():
+        left, _, right = text.partition(" ")
+        assert (answer == "Gol") == (int(left) > int(right))
 
 
 def test_word_classes_go_by_first_vowel_and_end() -> None:

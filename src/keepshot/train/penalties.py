@@ -1,0 +1,195 @@
+"""What holds the numbers that move to where they start: strength / 2 x sum of F (theta - theta0)^2.
+
+L2-SP has F = 1. EWC takes the diagonal of the base's Fisher information on few-shot prompts c, at their answer tokens
+A(c), with answers y ~ p0(. | c_<t) of the base itself:
+
+    F_i = mean over c of 1 / |A(c)| x sum over t in A(c) of E over y of (d log p0(y | c_<t) / d theta_i)^2
+
+Every square is that of one example and one token: squares of a batch's mean gradient would be another quantity. The
+expectation over y is one keyed draw, the mean over A(c) a keyed choice of tokens; both leave it unbiased.
+"""
+
+import hashlib
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from keepshot.errors import RunError
+from keepshot.keys import generator, permutation
+from keepshot.models.load import CausalLM
+from keepshot.strategies.parts import Parts
+from keepshot.strategies.trainable import placed_like, unwrapped_name
+from keepshot.train.planner import PlannedRow
+
+# The loss is scaled by a power of two, which changes no digit, so that float16 does not lose small gradients.
+_SCALE = 1024.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldNumbers:
+    """Numbers that are drawn back to where they started.
+
+    Attributes:
+        kind: To show.
+        strength: Of the pull.
+        start: Parameter name -> theta0.
+        importance: Parameter name -> F, which broadcasts; 1 for a parameter that is absent.
+
+    Reference:
+        arXiv 1802.01483 (L2-SP), 1612.00796 (EWC).
+    """
+
+    kind: str
+    strength: float
+    start: Mapping[str, Tensor]
+    importance: Mapping[str, Tensor]
+
+    def value(self, model: nn.Module) -> Float[Tensor, ""]:
+        """strength / 2 x sum of F (theta - theta0)^2; its gradient is strength x F (theta - theta0).
+
+        Example:
+            >>> import torch
+            >>> layer = torch.nn.Linear(2, 1, bias=False)
+            >>> held = HeldNumbers("l2sp", 4.0, {"weight": layer.weight.detach() - 0.5}, {})
+            >>> round(held.value(layer).item(), 6)   # 4 / 2 x (0.25 + 0.25)
+            1.0
+        """
+        parts = []
+        for wrapped, parameter in model.named_parameters():
+            name = unwrapped_name(wrapped)
+            if name not in self.start:
+                continue
+            square = (parameter - placed_like(self.start[name], parameter)).square()
+            if name in self.importance:
+                square = square * placed_like(self.importance[name], parameter)
+            parts.append(square.sum())
+        assert len(parts) == len(self.start), "a held parameter has gone"
+        sums: Tensor = torch.stack([part.full_tensor() if isinstance(part, DTensor) else part for part in parts])
+        return self.strength / 2 * sums.sum()
+
+
+def fisher(
+    model: CausalLM, parts: Parts, rows: Sequence[PlannedRow], *, tokens: int, seed: int
+) -> dict[str, Float[Tensor, "..."]]:
+    """The diagonal of the Fisher information, in the arithmetic (autocast) of the caller.
+
+    Args:
+        model: At step 0; every parameter of `parts` requires a gradient.
+        parts: For which numbers; 0 elsewhere.
+        rows: Prompts; their scored tokens are A(c), whatever stands there.
+        tokens: Of A(c) that are drawn in each row; all where it has fewer.
+        seed: Keys the draws.
+
+    Returns:
+        Parameter name -> F, not normalised, on the device of the parameter.
+    """
+    parameters = {name: parameter for name, parameter in model.named_parameters() if name in parts}
+    found = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+    training = model.training
+    model.eval()
+    for row in rows:
+        log_probs = _drawn_log_probs(model, row, tokens, seed)
+        for at in range(len(log_probs)):
+            gradients = torch.autograd.grad(
+                log_probs[at] * _SCALE,
+                list(parameters.values()),
+                retain_graph=at < len(log_probs) - 1,
+                allow_unused=True,
+            )
+            for name, gradient in zip(parameters, gradients, strict=True):
+                if gradient is not None:
+                    found[name] += (gradient / _SCALE).square() / (len(log_probs) * len(rows))
+    model.train(training)
+    for name, part in parts.items():
+        if part is not None:
+            found[name].masked_fill_(~part.to(found[name].device), 0.0)
+    return found
+
+
+def normalised(importance: Mapping[str, Tensor], parts: Parts) -> dict[str, Tensor]:
+    """F divided by its mean over the numbers of `parts`.
+
+    Raises:
+        RunError: It is 0 everywhere, or not finite.
+    """
+    count = sum(_num_moving(tensor, parts[name]) for name, tensor in importance.items())
+    mean = sum(float(tensor.double().sum()) for tensor in importance.values()) / count
+    if not 0 < mean < float("inf"):
+        raise RunError(
+            f"the mean Fisher information of the numbers that move is {mean:g}; the base's answers to the prompts of "
+            "the penalty ewc do not depend on them: use other prompts, or l2sp"
+        )
+    return {name: tensor / mean for name, tensor in importance.items()}
+
+
+def fisher_key(weights: Iterable[str], parts: Parts, rows: Sequence[PlannedRow], *settings: str | int) -> str:
+    """A digest of all that a Fisher information depends on."""
+    digest = hashlib.blake2b(repr((sorted(parts), settings)).encode(), digest_size=16)
+    for part in (parts[name] for name in sorted(parts)):
+        digest.update(b"whole" if part is None else part.cpu().numpy().tobytes())
+    for weight in weights:
+        digest.update(weight.encode())
+    for row in rows:
+        digest.update(repr((row.name, row.scored)).encode())
+        digest.update(array("q", row.row.ids).tobytes())
+    return digest.hexdigest()
+
+
+def save_importance(importance: Mapping[str, Tensor], path: Path, key: str) -> None:
+    """Write F as safetensors; `path` is complete or absent."""
+    aside = path.with_name(f".{path.name}.part")
+    save_file({name: tensor.cpu().contiguous() for name, tensor in importance.items()}, aside, {"key": key})
+    aside.replace(path)
+
+
+def load_importance(path: Path, key: str) -> dict[str, Tensor] | None:
+    """Read what `save_importance` wrote; None where there is no file, or one with another key.
+
+    Raises:
+        RunError: The file is something else.
+    """
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            if (file.metadata() or {}).get("key") != key:
+                return None
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except SafetensorError as error:
+        raise RunError(f"{path} is no Fisher information: {error}; delete it, and it is computed anew") from None
+
+
+def _drawn_log_probs(model: CausalLM, row: PlannedRow, tokens: int, seed: int) -> Float[Tensor, " drawn"]:
+    """Log-probabilities of tokens that the model itself draws at some scored places of a row."""
+    scored = [place for start, end in row.scored for place in range(start, end)]
+    order = permutation(len(scored), seed, "ewc tokens", row.name)
+    places = sorted(scored[at] for at in order[:tokens])
+    ids = torch.tensor([row.row.ids], device=model.device)
+    keep = torch.zeros(ids.shape, dtype=torch.bool, device=model.device)
+    keep[0, [place - 1 for place in places]] = True  # the logits at p - 1 predict the token at p
+    logits = model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits
+    log_probs = logits.float().reshape(len(places), -1).log_softmax(-1)
+    drawn = [
+        _draw(one, generator(seed, "ewc answer", row.name, at).random())
+        for one, at in zip(log_probs, places, strict=True)
+    ]
+    return log_probs.gather(-1, torch.tensor(drawn, device=model.device)[:, None])[:, 0]
+
+
+def _draw(log_probs: Float[Tensor, " vocab"], uniform: float) -> int:
+    """The token whose stretch of the cumulated probabilities holds `uniform`."""
+    sums: Float[Tensor, " vocab"] = log_probs.detach().double().exp().cpu().cumsum(0)
+    at: Int[Tensor, ""] = torch.searchsorted(sums, sums[-1] * uniform, right=True)
+    return min(int(at), len(sums) - 1)
+
+
+def _num_moving(tensor: Tensor, part: Tensor | None) -> int:
+    return tensor.numel() if part is None else int(part.expand_as(tensor).sum())

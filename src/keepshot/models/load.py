@@ -293,8 +293,8 @@ def _load_adapter(name: str, folder: Path, base: PreTrainedModel) -> PeftModel:
             raise ModelError(f"cannot load the adapter {name}: {_first_line(error)}") from error
     if model.active_peft_config.is_prompt_learning:
         raise ModelError(
-            f"{name} is a soft prompt ({model.active_peft_config.peft_type.value}) and no model; name the model that it "
-            f"was trained for: keepshot eval MODEL --prompt {name}"
+            f"{name} is a soft prompt ({model.active_peft_config.peft_type.value}) and no model; name the model that "
+            f"it was trained for: keepshot eval MODEL --prompt {name}"
         )
     return model.eval()
 

@@ -115,8 +115,8 @@ def _resolve(base: str, tuned: str, data: DataConfig | str | None, settings: Res
         raise RunError(f"{tuned} holds neither model nor adapter; end its run first (keepshot tune --resume)")
     if folder.prompt.is_dir():
         raise RunError(
-            f"{tuned} was tuned behind a soft prompt (promot), which fits its own weights and none between them and the "
-            "base; rescue takes a run without one"
+            f"{tuned} was tuned behind a soft prompt (promot), which fits its own weights and none between them and "
+            "the base; rescue takes a run without one"
         )
     if run.model != base and not _same_model(run.model, base):
         raise ModelError(f"{tuned} was tuned from {run.model}, not from {base}; name {run.model} as the base")

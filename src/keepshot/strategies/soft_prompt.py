@@ -197,6 +197,6 @@ def check_fits(prompt: Float[Tensor, "tokens width"], model: CausalLM) -> None:
         width = model.get_input_embeddings()(ids).shape[-1]
     if prompt.shape[1] != width:
         raise ModelError(
-            f"the soft prompt has vectors of {prompt.shape[1]} numbers, and the model's embeddings have {width}; it was "
-            "trained on another model"
+            f"the soft prompt has vectors of {prompt.shape[1]} numbers, and the model's embeddings have {width}; it "
+            "was trained on another model"
         )

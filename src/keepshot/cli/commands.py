@@ -84,15 +84,28 @@ def methods(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = 
 
     Example: keepshot methods --json
     """
-    from keepshot.strategies import ADDITIONS, METHODS
+    from keepshot.strategies import ADDITIONS, AUTO, METHODS, RECOMMENDED, resolve_method
 
-    rows = [
-        {"name": m.name, "kind": "trainable", "trains": m.trains, "costs": m.costs, "cites": m.cites}
-        for m in METHODS.values()
-    ] + [
-        {"name": f"+{a.name}", "kind": "addition", "trains": a.does, "costs": a.costs, "cites": a.cites}
-        for a in ADDITIONS.values()
-    ]
+    name, _, _ = resolve_method(AUTO)
+    first, *additions = RECOMMENDED
+    auto = {
+        "name": AUTO,
+        "kind": "recommended",
+        "trains": f"what the comparison of methods supports: {name}",
+        "costs": ", ".join([METHODS[first].costs, *(ADDITIONS[one].costs for one in additions)]),
+        "cites": "docs/methods.md",
+    }
+    rows = (
+        [auto]
+        + [
+            {"name": m.name, "kind": "trainable", "trains": m.trains, "costs": m.costs, "cites": m.cites}
+            for m in METHODS.values()
+        ]
+        + [
+            {"name": f"+{a.name}", "kind": "addition", "trains": a.does, "costs": a.costs, "cites": a.cites}
+            for a in ADDITIONS.values()
+        ]
+    )
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     else:

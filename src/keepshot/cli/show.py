@@ -82,13 +82,13 @@ def against_lines(base: str, tuned: Mapping[str, Any]) -> Iterator[str]:
 def method_lines(methods: Sequence[Mapping[str, str]]) -> Iterator[str]:
     """Named methods and additions: what each trains or sees, costs and cites."""
     yield "method: one trainable, or a list of one trainable and any additions, such as [value, icl-mix]"
-    for kind, title in (("trainable", "trainables"), ("addition", "additions")):
+    for kind, title in (("recommended", "recommended"), ("trainable", "trainables"), ("addition", "additions")):
         yield ""
         yield f"{title}:"
         for method in methods:
             if method["kind"] == kind:
-                yield f"  {method['name']:<14}{method['trains']}"
-                yield f"  {'':<14}{method['costs']}; {method['cites']}"
+                yield f"  {method['name']:<19}{method['trains']}"
+                yield f"  {'':<19}{method['costs']}; {method['cites']}"
 
 
 def _cell(point: Mapping[str, float] | None, field: str, digits: int = 2) -> str:

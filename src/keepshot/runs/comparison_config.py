@@ -22,7 +22,7 @@ from keepshot.config import (
     load_settings,
 )
 from keepshot.errors import ConfigError
-from keepshot.strategies import resolve_method
+from keepshot.strategies import AUTO, RECOMMENDED, resolve_method
 from keepshot.tasks.read import task_name
 from keepshot.train.arguments import check_train_fields
 
@@ -247,6 +247,7 @@ def _sources(written: object, method: str) -> SourcesConfig:
 def _trained(method: object) -> str:
     """The name of what a method trains; empty where it has none."""
     first = method[0] if isinstance(method, list | tuple) and method else method
+    first = RECOMMENDED[0] if first == AUTO else first
     return first if isinstance(first, str) else ""
 
 

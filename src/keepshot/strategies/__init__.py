@@ -4,7 +4,7 @@ from keepshot.strategies.adapters import Lora, tensors_to_save
 from keepshot.strategies.compose import Change, compose
 from keepshot.strategies.frozen import adapter_fingerprint, fingerprint, verify_frozen
 from keepshot.strategies.knowledge import Prompts
-from keepshot.strategies.named import ADDITIONS, FULL_RATE, METHODS, Addition, Method
+from keepshot.strategies.named import ADDITIONS, AUTO, FULL_RATE, METHODS, RECOMMENDED, Addition, Method
 from keepshot.strategies.strategy import TARGET, Penalty, Strategy, StreamSpec, Term
 from keepshot.strategies.terms import token_nll
 from keepshot.strategies.trainable import (
@@ -20,8 +20,10 @@ from keepshot.strategies.written import resolve_method
 
 __all__ = [
     "ADDITIONS",
+    "AUTO",
     "FULL_RATE",
     "METHODS",
+    "RECOMMENDED",
     "TARGET",
     "Addition",
     "Change",

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from keepshot.errors import ConfigError
 from keepshot.strategies.adapters import Lora
 from keepshot.strategies.compose import Change, compose, validated
-from keepshot.strategies.named import ADDITIONS, FULL_RATE, LORA_RATE, METHODS, SUBSET_RATE, Addition
+from keepshot.strategies.named import ADDITIONS, AUTO, FULL_RATE, LORA_RATE, METHODS, RECOMMENDED, SUBSET_RATE, Addition
 from keepshot.strategies.soft_prompt import SoftPrompt
 from keepshot.strategies.strategy import TARGET, Penalty, Strategy, StreamSpec, Term
 from keepshot.strategies.trainable import Pattern, Roles, Trainable
@@ -25,6 +25,7 @@ def resolve_method(written: object) -> tuple[str, Strategy, float | None]:
     Args:
         written: A name (`value`), a list of one trainable and any additions (`[value, icl-mix]`; an addition may be
             `{icl-kl: {share: .2, weight: .3}}`, the trainable `{trainable: {pattern: REGEX}}`), or a whole strategy.
+            `auto` stands for the recommended trainable and its additions.
 
     Returns:
         The name to show, the strategy, and its default learning rate (None for a strategy written out).
@@ -42,6 +43,8 @@ def resolve_method(written: object) -> tuple[str, Strategy, float | None]:
         fields["trainable"] = _with_kind(fields.get("trainable"))
         return "custom", validated(TypeAdapter(Strategy), fields, "method"), None
     first, *rest = written if isinstance(written, list | tuple) and written else [written]
+    if first == AUTO:
+        first, *rest = (*RECOMMENDED, *rest)
     if not rest and (whole := _alone(first)) is not None:
         first, rest = whole, [first]
     name, trainable, rate = _trainable(first)
@@ -60,8 +63,8 @@ def _trainable(written: object) -> tuple[str, Trainable, float | None]:
     if isinstance(written, str) and written in ADDITIONS:
         raise ConfigError(f"method {written} is an addition; name what to train first, such as [full, {written}]")
     raise ConfigError(
-        f"method {written!r} is unknown; use one of {', '.join(METHODS)}, a list that starts with one of them (then "
-        f"{' or '.join(ADDITIONS)}), {{trainable: {{pattern: REGEX}}}}, or a whole strategy"
+        f"method {written!r} is unknown; use {AUTO}, one of {', '.join(METHODS)}, a list that starts with one of them "
+        f"(then {' or '.join(ADDITIONS)}), {{trainable: {{pattern: REGEX}}}}, or a whole strategy"
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from keepshot.cli.main import app, run
 from keepshot.files import write_json
+from keepshot.strategies import resolve_method
 
 COMMANDS = [
     *([name] for name in ("tune", "eval", "compare", "rescue", "gate", "report", "methods", "demo")),
@@ -33,6 +34,7 @@ def test_methods_json_lists_trainables_and_additions(capsys: pytest.CaptureFixtu
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert {"full", "lora", "value", "value-output", "query-key", "attention", "lora-value"} <= set(rows)
     assert {"dora", "corda"} <= set(rows)
+    assert rows["auto"]["trains"].endswith(resolve_method("auto")[0])
     assert {"+general", "+icl-mix"} <= set(rows)
     assert all(row["trains"] and row["costs"] and row["cites"] for row in rows.values())
 

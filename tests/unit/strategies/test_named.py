@@ -8,6 +8,8 @@ from keepshot.errors import ConfigError
 from keepshot.strategies import (
     ADDITIONS,
     METHODS,
+    RECOMMENDED,
+    TARGET,
     Change,
     Everything,
     Lora,
@@ -33,6 +35,14 @@ def test_a_name_alone_is_its_trainable_on_the_target(name: str) -> None:
     assert (shown, rate) == (name, METHODS[name].learning_rate)
     assert strategy == Strategy(trainable=METHODS[name].trainable)
     assert resolve_method([name]) == (shown, strategy, rate)
+
+
+def test_auto_stands_for_the_recommended_method_and_takes_additions() -> None:
+    first, *additions = RECOMMENDED
+    assert resolve_method("auto") == resolve_method([first, *additions])
+    assert resolve_method(["auto", "general"]) == resolve_method([first, *additions, "general"])
+    # It must work for whoever has no data but the target's.
+    assert {stream.source for stream in resolve_method("auto")[1].streams} == {TARGET}
 
 
 @pytest.mark.parametrize("name", STREAMS)
@@ -234,7 +244,7 @@ def test_a_whole_strategy_may_be_written_out() -> None:
 @pytest.mark.parametrize(
     ("written", "message"),
     [
-        ("valu", "method 'valu' is unknown; use one of full, lora,"),
+        ("valu", "method 'valu' is unknown; use auto, one of full, lora,"),
         (None, "method None is unknown"),
         ([], r"method \[\] is unknown"),
         (3, "method 3 is unknown"),

@@ -30,7 +30,7 @@ from keepshot.runs.training import (
     steps_in_all,
     validation_rows,
 )
-from keepshot.strategies import FULL_RATE, Strategy, apply_trainable
+from keepshot.strategies import FULL_RATE, Strategy, StreamSpec, apply_trainable
 from keepshot.tasks.example import Suite
 from keepshot.train import PlannedRow, Planner
 
@@ -101,10 +101,7 @@ def prepare(
         notes.append(f"Left out: {len(target.train) - len(kept)} training rows longer than {longest} tokens.")
     fitting = replace(target, train=kept)
     if isinstance(template, ChatTemplate) and template.generation_prompt_differs(kept[:1]):
-        notes.append(
-            "The chat template writes something before an answer that its generation prompt does not hold (such as an "
-            "empty block of reasoning); training and evaluation stand behind it."
-        )
+        notes.append(_WRITES_BEFORE)
     samplers = []
     for spec in strategy.streams:
         sampler, found = build_sampler(spec, config, fitting, suite.tasks, encoder.fitting)
@@ -117,10 +114,7 @@ def prepare(
     for spec in asked:
         prompting[spec.name], found = build_sampler(spec, config, fitting, suite.tasks, encoder.fitting)
         notes += found
-    used = {spec.source for spec in (*strategy.streams, *asked, *([start.spec] if start else []))}
-    for name in ("general", "icl", "anchors"):
-        if getattr(config.sources, name) and name not in used:
-            notes.append(f"sources.{name} is given, and no stream of the method {method} uses it.")
+    notes += _unused(config, method, (*strategy.streams, *asked, *([start.spec] if start else [])))
     planner = build_planner(config, strategy, samplers, encoder)
     planner = fixed_rows(planner, strategy, steps_in_all(config, planner) * mean_target_tokens(planner), config.seed)
     learning_rate = float(config.train.get("learning_rate", rate or FULL_RATE))
@@ -134,16 +128,30 @@ def prepare(
     digests = {
         "training data": digest((target.train, target.validation)),
         "sources": digest([stream.sampler for stream in planner.streams[1:]]),
+        **({"start": digest(start.sampler)} if start else {}),
+        **({"penalties": digest(prompting)} if prompting else {}),
     }
-    if start:
-        digests["start"] = digest(start.sampler)
-    if prompting:
-        digests["penalties"] = digest(prompting)
     prompts = prompt_rows(planner, strategy, prompting)
     context = min(context, config.data.max_length or context)
     return Preparation(
         method, strategy, encoder, context, planner, arguments, digests, tuple(notes), start, prompts, first
     )
+
+
+_WRITES_BEFORE = (
+    "The chat template writes something before an answer that its generation prompt does not hold (such as an empty "
+    "block of reasoning); training and evaluation stand behind it."
+)
+
+
+def _unused(config: RunConfig, method: str, specs: Sequence[StreamSpec]) -> list[str]:
+    """A note on every source that the method does not draw from."""
+    used = {spec.source for spec in specs}
+    return [
+        f"sources.{name} is given, and no stream of the method {method} uses it."
+        for name in ("general", "icl", "anchors")
+        if getattr(config.sources, name) and name not in used
+    ]
 
 
 def _check_model(config: RunConfig, strategy: Strategy) -> int:

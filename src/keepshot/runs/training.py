@@ -214,29 +214,31 @@ def train(
         torch.cuda.reset_peak_memory_stats()
     trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
     trainer.check_finite()
-    seconds = trainer.seconds_before + time.monotonic() - start
-    state = trainer.plan_state
-    total = trainer.tokens
+    return {
+        "train_seconds": trainer.seconds_before + time.monotonic() - start,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "tokens": trainer.tokens,
+        "trainable_parameters": trainable.num_parameters,
+        "total_parameters": trainable.num_total,
+        "steps": trainer.plan_state.step,
+        "streams": _cost_of_streams(trainer),
+        "reference": kept.report(trainable.model, args, budget),
+    }
+
+
+def _cost_of_streams(trainer: KeepTrainer) -> dict[str, dict[str, float]]:
+    state, total = trainer.plan_state, trainer.tokens
     tokens = {name: stream.tokens for name, stream in state.streams.items()}
     tokens[TARGET] += total - sum(tokens.values())  # a soft prompt's
     return {
-        "train_seconds": seconds,
-        "peak_memory_bytes": peak_memory_bytes(),
-        "tokens": total,
-        "trainable_parameters": trainable.num_parameters,
-        "total_parameters": trainable.num_total,
-        "steps": state.step,
-        "streams": {
-            name: {
-                "episodes": stream.drawn,
-                "tokens": tokens[name],
-                "share": tokens[name] / total,
-                "weight": stream.delivered / state.step,
-                "dropped_demonstrations": stream.dropped,
-            }
-            for name, stream in state.streams.items()
-        },
-        "reference": kept.report(trainable.model, args, budget),
+        name: {
+            "episodes": stream.drawn,
+            "tokens": tokens[name],
+            "share": tokens[name] / total,
+            "weight": stream.delivered / state.step,
+            "dropped_demonstrations": stream.dropped,
+        }
+        for name, stream in state.streams.items()
     }
 
 

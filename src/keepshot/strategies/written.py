@@ -42,9 +42,10 @@ def resolve_method(written: object) -> tuple[str, Strategy, float | None]:
         fields = dict(written)
         fields["trainable"] = _with_kind(fields.get("trainable"))
         return "custom", validated(TypeAdapter(Strategy), fields, "method"), None
-    first, *rest = written if isinstance(written, list | tuple) and written else [written]
-    if first == AUTO:
-        first, *rest = (*RECOMMENDED, *rest)
+    parts = list(written) if isinstance(written, list | tuple) and written else [written]
+    if parts[0] == AUTO:
+        parts = [*RECOMMENDED, *parts[1:]]
+    first, *rest = parts
     if not rest and (whole := _alone(first)) is not None:
         first, rest = whole, [first]
     name, trainable, rate = _trainable(first)

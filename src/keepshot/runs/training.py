@@ -226,7 +226,7 @@ def train(
     }
 
 
-def _cost_of_streams(trainer: KeepTrainer) -> dict[str, dict[str, float]]:
+def _cost_of_streams(trainer: KeepTrainer) -> dict[str, dict[str, Any]]:
     state, total = trainer.plan_state, trainer.tokens
     tokens = {name: stream.tokens for name, stream in state.streams.items()}
     tokens[TARGET] += total - sum(tokens.values())  # a soft prompt's

@@ -7,7 +7,7 @@ CONFIG is one of `keepshot compare` with `targets`. Each target is compared in a
 being the config's. A target that stands there is not computed again (two processes may take different `--targets`).
 Then the table over all targets that are there is printed as Markdown, with what it says of the hypotheses; `--table`
 does only that. The last line is the retention of the method with the highest lower bound, of those that match on all
-targets at no more than `max_cost` times the baseline's training time.
+targets at no more than `max_cost` times the baseline's cost.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def print_all(rows: list[Row], config: CompareConfig) -> None:
     """The table, what it says, and the best method's retention."""
     methods = summary(rows, config.baseline)
     print(table(methods), *statements(rows, methods, config.baseline), sep="\n")
-    first = best(methods, config.max_cost)
+    first = best(methods, config.max_cost, config.cost)
     if first is None or first.retention is None:
         sys.exit("no method qualifies, so there is no retention to report")
     print(f"{first.name} of {first.targets} targets")

@@ -38,6 +38,7 @@ class Row:
         retention: None where it could not be measured.
         parts: Retention by column, where it could be measured.
         seconds: Of training.
+        tokens: Computed in training.
     """
 
     target: str
@@ -49,6 +50,7 @@ class Row:
     retention: Estimate | None
     parts: Mapping[str, float]
     seconds: float
+    tokens: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class Summary:
         worst: The lowest retention on a target, mean over seeds.
         parts: Means by column.
         time_ratio: Training time over the baseline's, mean over targets.
+        token_ratio: Computed tokens over the baseline's, mean over targets.
     """
 
     name: str
@@ -78,6 +81,7 @@ class Summary:
     worst: float | None
     parts: Mapping[str, float | None]
     time_ratio: float
+    token_ratio: float
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -100,13 +104,14 @@ def _row(line: Mapping[str, str]) -> Row:
         retention=kept,
         parts={name: float(line[name]) for name in PARTS if line[name]},
         seconds=float(line["train_seconds"]),
+        tokens=float(line["tokens"]),
     )
 
 
 def summary(rows: Sequence[Row], baseline: str) -> list[Summary]:
     """Every method over its targets, the best first."""
     targets = list(dict.fromkeys(row.target for row in rows))
-    plain = {target: _mean([row.seconds for row in _of(rows, baseline, target)]) for target in targets}
+    plain = {target: _of(rows, baseline, target) for target in targets}
     found = []
     for method in dict.fromkeys(row.method for row in rows):
         mine = _of(rows, method)
@@ -123,22 +128,44 @@ def summary(rows: Sequence[Row], baseline: str) -> list[Summary]:
                 retention=_pooled(by_target),
                 worst=_worst(by_target),
                 parts={name: _mean_of_known([row.parts.get(name) for row in mine]) for name in PARTS},
-                time_ratio=_mean([_mean([row.seconds for row in by_target[t]]) / plain[t] for t in there]),
+                time_ratio=_mean(
+                    [_ratio([row.seconds for row in by_target[t]], [r.seconds for r in plain[t]]) for t in there]
+                ),
+                token_ratio=_mean(
+                    [_ratio([row.tokens for row in by_target[t]], [r.tokens for r in plain[t]]) for t in there]
+                ),
             )
         )
     return sorted(found, key=lambda one: -1.0 if one.retention is None else one.retention.value, reverse=True)
 
 
-def best(methods: Sequence[Summary], max_cost: float) -> Summary | None:
-    """Of the methods that match on all targets at no more than `max_cost` the time, the one with the highest bound."""
-    able = [one for one in methods if one.everywhere and one.matched == one.targets and one.time_ratio <= max_cost]
+def best(methods: Sequence[Summary], max_cost: float, cost: str = "time") -> Summary | None:
+    """Of the methods that match on all targets at no more than `max_cost` the time, the one with the highest bound.
+
+    Args:
+        methods: All.
+        max_cost: Over the baseline's.
+        cost: `time` or `tokens`, as in the config of a comparison.
+    """
+    able = [one for one in methods if one.everywhere and one.matched == one.targets]
+    able = [one for one in able if (one.time_ratio if cost == "time" else one.token_ratio) <= max_cost]
     able = [one for one in able if one.retention is not None]
     return max(able, key=lambda one: one.retention.low if one.retention else 0.0, default=None)
 
 
 def table(methods: Sequence[Summary]) -> str:
     """A Markdown table."""
-    titles = ["method", "matched", "target", "with examples", "kept", "lowest target", *PARTS.values(), "time"]
+    titles = [
+        "method",
+        "matched",
+        "target",
+        "with examples",
+        "kept",
+        "lowest target",
+        *PARTS.values(),
+        "tokens",
+        "time",
+    ]
     lines = [titles, ["---"] * len(titles)]
     for one in methods:
         lines.append(
@@ -150,6 +177,7 @@ def table(methods: Sequence[Summary]) -> str:
                 "" if one.retention is None else f"**{_shown(one.retention.value)}** {_interval(one.retention)}",
                 _shown(one.worst),
                 *(_shown(one.parts[name]) for name in PARTS),
+                f"{one.token_ratio:.2f} x",
                 f"{one.time_ratio:.2f} x",
             ]
         )
@@ -223,6 +251,10 @@ def _worst(by_target: Mapping[str, Sequence[Row]]) -> float | None:
     means = [_worth(rows, few_shot=False) for rows in by_target.values()]
     known = [mean for mean in means if mean is not None]
     return min(known, default=None)
+
+
+def _ratio(values: Sequence[float], others: Sequence[float]) -> float:
+    return _mean(values) / _mean(others)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -24,7 +24,7 @@ def write(folder: Path, target: str, kept: dict[str, tuple[float, ...]], unmatch
                         "matched": int(method not in unmatched), "accuracy": 0.9,
                         "accuracy_few_shot": 0.8 + seed / 10, "retention": value,
                         "retention_low": value - 0.01, "retention_high": value + 0.01,
-                        "retention_inputs_like": value - 0.1, "train_seconds": TIMES[method],
+                        "retention_inputs_like": value - 0.1, "train_seconds": TIMES[method], "tokens": 100,
                     }
                 )  # fmt: skip
     return path

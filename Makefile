@@ -33,6 +33,7 @@ imports: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.evaluation
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.anchors
 	$(BIN)/python -m benchmarks.retention
 
 # make evidence MODEL=Qwen/Qwen2.5-0.5B [DATA=folder] [OUTPUT=folder]; docs/evidence.md

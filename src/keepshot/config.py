@@ -130,7 +130,7 @@ class RunConfig(Settings):
     """A whole run."""
 
     data: DataConfig
-    method: Any = "full"
+    method: Any = "auto"
 
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":

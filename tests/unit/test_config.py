@@ -92,7 +92,7 @@ def test_defaults_are_those_of_the_evaluation_and_the_gate() -> None:
     config = load_config(LEAST)
     plan = config.evaluate.plan(config.seed)
     assert (plan.shots, plan.sets, plan.queries, plan.seed) == ((0, 1, 2, 4, 8, 16), 8, 40, 0)
-    assert (config.method, config.gate.max_drop, config.suite_name) == ("full", 0.05, "mini")
+    assert (config.method, config.gate.max_drop, config.suite_name) == ("auto", 0.05, "mini")
     assert load_config(LEAST | {"seed": 4}).evaluate.plan(4).seed == 4
 
 

@@ -18,17 +18,18 @@ from keepshot.report.wording import ABSENT, DEFINITION, duration, estimate, mome
 VERDICTS = {"clear": "Recommended", "insufficient": "Insufficient evidence", "none": "No recommendation"}
 CHIPS = {"clear": "pass", "insufficient": "insufficient", "none": "fail"}
 TARGET_HEADER = (
-    "method", "learning rate", "steps", "target zero-shot", "target few-shot", "few-shot kept", "on own inputs",
-    "on inputs like them", "on others", "in the target's format", "in another", "families practised", "other families",
+    "method", "learning rate", "steps", "target zero-shot", "few-shot kept", "inputs like the target's", "others",
     "training", "tokens", "",
+)  # fmt: skip
+PARTS_HEADER = (
+    "method", "target few-shot", "own inputs", "answers in the target's format", "in another", "families practised",
+    "other families",
 )  # fmt: skip
 TERMINAL_HEADER = (
     "", "method", "setting", "target zero-shot", "few-shot kept", "inputs like the target's", "others", "cost", "",
 )  # fmt: skip
-GROUPS = (
-    "own-input", "inputs like target", "inputs unlike target", "format matches target", "format differs",
-    "families practised", "other families",
-)  # fmt: skip
+GROUPS = ("inputs like target", "inputs unlike target")
+PARTS = ("own-input", "format matches target", "format differs", "families practised", "other families")
 
 
 def comparison_page(folder: str | Path) -> Path:
@@ -129,6 +130,7 @@ def _part(found: Comparison, target: TargetFigures | None) -> dict[str, object]:
         "chip": CHIPS[advice.verdict],
         "figure": as_svg(front_figure(found, target, methods), f"front-{name}", description) if shown else "",
         "table": Table(TARGET_HEADER, tuple(_row(n, method, advice) for n, method in enumerate(methods, start=1))),
+        "parts": Table(PARTS_HEADER, tuple(_parts_row(method) for method in methods)),
         "links": [_links(found, method) for method in methods],
         "tried": Table(
             ("method", "learning rate", "steps", "target", "few-shot kept", ""),
@@ -145,13 +147,22 @@ def _row(number: int, method: MethodFigures, advice: Advice) -> tuple[str, ...]:
         ABSENT if method.learning_rate is None else _rate(method.learning_rate),
         ABSENT if method.steps is None else str(method.steps),
         estimate(method.accuracy, 1),
-        ABSENT if method.few_shot is None else estimate(method.few_shot),
         estimate(method.retention, 1),
-        *(estimate(method.groups[group]) if method.groups.get(group) else ABSENT for group in GROUPS),
+        *_of_groups(method, GROUPS),
         f"{duration(method.seconds)}, {method.time_ratio:.2f} x",
         f"{method.token_ratio:.2f} x",
         _remark(method, advice),
     )
+
+
+def _parts_row(method: MethodFigures) -> tuple[str, ...]:
+    few_shot = ABSENT if method.few_shot is None else estimate(method.few_shot)
+    return (method.name, few_shot, *_of_groups(method, PARTS))
+
+
+def _of_groups(method: MethodFigures, groups: Sequence[str]) -> list[str]:
+    kept = [method.groups.get(group) for group in groups]
+    return [ABSENT if one is None else estimate(one) for one in kept]
 
 
 def _remark(method: MethodFigures, advice: Advice) -> str:
@@ -198,7 +209,7 @@ def _terminal(title: str, methods: Sequence[MethodFigures], advice: Advice) -> r
         table.add_column(words, justify="left" if words in ("method", "setting") else "right", overflow="fold")
     for number, method in enumerate(methods, start=1):
         setting = "" if method.learning_rate is None else f"{_rate(method.learning_rate)}, {method.steps} steps"
-        parts = [method.groups.get(group) for group in GROUPS[1:3]]
+        parts = [method.groups.get(group) for group in GROUPS]
         cells = (
             str(number),
             method.name,

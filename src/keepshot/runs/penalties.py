@@ -15,7 +15,8 @@ from keepshot.runs.references import autocast, precision
 from keepshot.strategies import Penalty, Strategy, TrainableSet, adapter_fingerprint, fingerprint
 from keepshot.strategies.parts import Parts, parts_by_parameter
 from keepshot.train import HeldNumbers, PlannedRow, Planner, Stream
-from keepshot.train.penalties import fisher, fisher_key, load_importance, normalised, save_importance
+from keepshot.train.keyed import save_keyed
+from keepshot.train.penalties import fisher, fisher_key, load_importance, normalised
 
 
 def prompt_rows(
@@ -115,5 +116,5 @@ def _importance(
         with autocast(model, args):
             found = normalised(fisher(model, parts, rows, tokens=penalty.tokens, seed=args.seed), parts)
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_importance(found, path, key)
+        save_keyed(found, path, key)
     return found

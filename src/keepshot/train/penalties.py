@@ -9,16 +9,12 @@ Every square is that of one example and one token: squares of a batch's mean gra
 expectation over y is one keyed draw, the mean over A(c) a keyed choice of tokens; both leave it unbiased.
 """
 
-import hashlib
-from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -27,6 +23,7 @@ from keepshot.keys import generator, permutation
 from keepshot.models.load import CausalLM
 from keepshot.strategies.parts import Parts
 from keepshot.strategies.trainable import placed_like, unwrapped_name
+from keepshot.train.keyed import key_of, load_keyed
 from keepshot.train.planner import PlannedRow
 
 # The loss is scaled by a power of two, which changes no digit, so that float16 does not lose small gradients.
@@ -132,39 +129,19 @@ def normalised(importance: Mapping[str, Tensor], parts: Parts) -> dict[str, Tens
 
 def fisher_key(weights: Iterable[str], parts: Parts, rows: Sequence[PlannedRow], *settings: str | int) -> str:
     """A digest of all that a Fisher information depends on."""
-    digest = hashlib.blake2b(repr((sorted(parts), settings)).encode(), digest_size=16)
-    for part in (parts[name] for name in sorted(parts)):
-        digest.update(b"whole" if part is None else part.cpu().numpy().tobytes())
-    for weight in weights:
-        digest.update(weight.encode())
-    for row in rows:
-        digest.update(repr((row.name, row.scored)).encode())
-        digest.update(array("q", row.row.ids).tobytes())
-    return digest.hexdigest()
-
-
-def save_importance(importance: Mapping[str, Tensor], path: Path, key: str) -> None:
-    """Write F as safetensors; `path` is complete or absent."""
-    aside = path.with_name(f".{path.name}.part")
-    save_file({name: tensor.cpu().contiguous() for name, tensor in importance.items()}, aside, {"key": key})
-    aside.replace(path)
+    named = sorted(parts.items())
+    masks = (b"whole" if part is None else part.cpu().numpy().tobytes() for _, part in named)
+    return key_of([repr(([name for name, _ in named], settings)).encode(), *masks], weights, rows)
 
 
 def load_importance(path: Path, key: str) -> dict[str, Tensor] | None:
-    """Read what `save_importance` wrote; None where there is no file, or one with another key.
+    """F as `save_keyed` wrote it; None where there is no file, or one with another key.
 
     Raises:
         RunError: The file is something else.
     """
-    if not path.exists():
-        return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            if (file.metadata() or {}).get("key") != key:
-                return None
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except SafetensorError as error:
-        raise RunError(f"{path} is no Fisher information: {error}; delete it, and it is computed anew") from None
+    found = load_keyed(path, key, "Fisher information")
+    return None if found is None else found[0]
 
 
 def _drawn_log_probs(model: CausalLM, row: PlannedRow, tokens: int, seed: int) -> Float[Tensor, " drawn"]:

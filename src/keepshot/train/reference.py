@@ -5,9 +5,7 @@ most likely tokens with the mass of all others (`Reference`), on disk beside the
 depend on.
 """
 
-import hashlib
 import json
-from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +13,8 @@ from typing import get_args
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from keepshot.errors import RunError
 from keepshot.models.load import CausalLM
 from keepshot.strategies.strategy import Kind
 from keepshot.strategies.terms import (
@@ -32,6 +27,7 @@ from keepshot.strategies.terms import (
     token_reverse_kl,
 )
 from keepshot.train.batches import MicroBatch, micro_batches
+from keepshot.train.keyed import key_of, load_keyed, save_keyed
 from keepshot.train.planner import PlannedRow
 
 
@@ -151,25 +147,13 @@ def bank_key(
     """A digest of all that a bank depends on: weights, token ids, scored positions, kept tokens, T, dtype and kind."""
     # Both directions of the KL keep the same numbers.
     masked = () if kind in ("kl", "reverse-kl") else (kind,)
-    digest = hashlib.blake2b(repr((kept, temperature, dtype, *masked)).encode(), digest_size=16)
-    for weight in weights:
-        digest.update(weight.encode())
-    for row in rows:
-        digest.update(repr((row.name, row.scored)).encode())
-        digest.update(array("q", row.row.ids).tobytes())
-    return digest.hexdigest()
+    return key_of([repr((kept, temperature, dtype, *masked)).encode()], weights, rows)
 
 
 def save_bank(bank: ReferenceBank, path: Path, key: str) -> None:
     """Write a bank as safetensors; `path` is complete or absent."""
-    aside = path.with_name(f".{path.name}.part")
-    tensors = {name: getattr(bank.reference, name).contiguous() for name in _FIELDS}
-    save_file(
-        tensors,
-        aside,
-        {"key": key, "places": json.dumps(bank.places), "temperature": repr(bank.temperature), "kind": bank.kind},
-    )
-    aside.replace(path)
+    told = {"places": json.dumps(bank.places), "temperature": repr(bank.temperature), "kind": bank.kind}
+    save_keyed({name: getattr(bank.reference, name) for name in _FIELDS}, path, key, told)
 
 
 def load_bank(path: Path, key: str) -> ReferenceBank | None:
@@ -178,19 +162,12 @@ def load_bank(path: Path, key: str) -> ReferenceBank | None:
     Raises:
         RunError: The file is something else.
     """
-    if not path.exists():
+    if (found := load_keyed(path, key, "cached reference", _FIELDS)) is None:
         return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            told = file.metadata() or {}
-            if told.get("key") != key:
-                return None
-            parts = [file.get_tensor(name) for name in _FIELDS]
-    except SafetensorError as error:
-        raise RunError(f"{path} is no cached reference: {error}; delete it, and it is computed anew") from None
+    tensors, told = found
     places = {name: (start, end) for name, (start, end) in json.loads(told["places"]).items()}
     kind: Kind = next(kind for kind in get_args(Kind) if kind == told.get("kind", "kl"))
-    return ReferenceBank(places, Reference(*parts), float(told["temperature"]), kind)
+    return ReferenceBank(places, Reference(**tensors), float(told["temperature"]), kind)
 
 
 _FIELDS = ("ids", "log_probs", "log_tail")

@@ -12,7 +12,8 @@ from keepshot.errors import RunError
 from keepshot.keys import generator
 from keepshot.strategies import Everything, Lora, Roles, Trainable, TrainableSet
 from keepshot.train import HeldNumbers, PlannedRow
-from keepshot.train.penalties import fisher, fisher_key, load_importance, normalised, save_importance
+from keepshot.train.keyed import save_keyed
+from keepshot.train.penalties import fisher, fisher_key, load_importance, normalised
 
 ALL = 1000
 """More tokens than any row scores."""
@@ -128,7 +129,7 @@ def test_the_file_is_read_for_its_own_key_alone(tmp_path: Path) -> None:
     path = tmp_path / "ewc.safetensors"
     assert load_importance(path, "key") is None
     importance = {"a.weight": torch.rand(2, 3), "b": torch.rand(4)}
-    save_importance(importance, path, "key")
+    save_keyed(importance, path, "key")
     assert [file.name for file in tmp_path.iterdir()] == ["ewc.safetensors"]
     again = load_importance(path, "key")
     assert again is not None

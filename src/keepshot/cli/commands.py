@@ -152,18 +152,21 @@ def data_check(
 @mini_app.command("pretrain")
 def mini_pretrain(
     output: Annotated[Path, typer.Option("--output", help="Model folder.")],
-    minutes: Annotated[float, typer.Option("--minutes", min=0.01, help="Time for training.")] = 5.0,
+    minutes: Annotated[float, typer.Option("--minutes", min=0.01, help="Time for training.")] = 8.0,
+    size: Annotated[
+        str, typer.Option("--size", help="small, middle or large: 1.6, 6.5 or 25.7 M parameters.")
+    ] = "middle",
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the newest checkpoint.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="The same code in a minute on a CPU.")] = False,
 ) -> None:
-    """Pretrain the bundled model anew, from its universe of tasks (5 minutes on one H200).
+    """Pretrain the bundled model anew, from its universe of tasks (8 minutes on one H200).
 
     Example: keepshot mini pretrain --dry-run --output /tmp/mini
     """
     from keepshot.models.pretrain import pretrain
 
-    pretrain(output, minutes=minutes, seed=seed, dry_run=dry_run, resume=resume)
+    pretrain(output, minutes=minutes, size=size, seed=seed, dry_run=dry_run, resume=resume)
     show.say(f"written: {output}")
 
 

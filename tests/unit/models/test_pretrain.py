@@ -1,8 +1,11 @@
+import hashlib
 import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -10,7 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from keepshot.errors import ConfigError, RunError
 from keepshot.models import pretrain as module
-from keepshot.models.pretrain import DRY_RUN, RECIPE, PretrainProgress, learning_rate, pretrain
+from keepshot.models.mini_card import row_loss
+from keepshot.models.pretrain import DRY_RUN, RECIPE, PretrainProgress, pretrain, schedule
+from keepshot.models.pretrain_state import SIZES, new_state
 
 
 class Stopped(Exception):
@@ -75,23 +80,25 @@ def test_what_is_in_the_way_or_missing_is_said(straight, tmp_path: Path) -> None
         pretrain(tmp_path / "model", minutes=1.0, dry_run=True, resume=True)
     with pytest.raises(ConfigError, match=r"minutes is 0"):
         pretrain(tmp_path / "model", minutes=0.0, dry_run=True)
+    with pytest.raises(ConfigError, match=r"no size 'huge'; the sizes are: small, middle, large"):
+        pretrain(tmp_path / "model", minutes=1.0, size="huge", dry_run=True)
 
 
 def test_only_answers_are_learned() -> None:
-    state = module._new_state(DRY_RUN, 0, torch.device("cpu"))
+    state = new_state(DRY_RUN, 0, torch.device("cpu"))
     ids = torch.randint(2, 256, (2, 16), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     answers = torch.zeros(2, 16, dtype=torch.bool)
     answers[:, 5] = True
     with torch.no_grad():
         chances = state.model(ids.long()).logits[:, 4].log_softmax(-1)
     expected = -chances.gather(1, ids[:, 5:6].long()).mean()
-    loss = module._update(state, state.model, (ids.numpy(), answers.numpy()), rate=1e-3)
+    loss = module._update(state, state.model, (ids.numpy(), answers.numpy()), (1e-3, 1e-3))
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_the_bundled_model_has_the_sizes_of_the_recipe() -> None:
     config = json.loads((module._BUNDLED / "config.json").read_text())
-    made = module._new_state(RECIPE, 0, torch.device("cpu")).model
+    made = new_state(RECIPE, 0, torch.device("cpu")).model
     for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"):
         assert getattr(made.config, name) == config[name]
     assert made.config.max_position_embeddings == config["max_position_embeddings"] == RECIPE.length
@@ -100,19 +107,42 @@ def test_the_bundled_model_has_the_sizes_of_the_recipe() -> None:
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
-    rising = [learning_rate(RECIPE, step, 0.0) for step in range(300)]
+    rising = [schedule(RECIPE, step, 0.0) for step in range(RECIPE.warmup_steps)]
     assert all(left < right for left, right in itertools.pairwise(rising))
-    assert rising[-1] == RECIPE.peak_rate
-    falling = [learning_rate(RECIPE, 1000, done / 10) for done in range(11)]
+    assert rising[-1] == 1
+    falling = [schedule(RECIPE, 1000, done / 10) for done in range(11)]
     assert all(left > right for left, right in itertools.pairwise(falling))
-    assert falling[-1] == pytest.approx(0.03 * RECIPE.peak_rate)
+    assert falling[-1] == pytest.approx(0.03)
+
+
+def test_each_optimizer_has_its_parameters_and_rate() -> None:
+    state = new_state(DRY_RUN, 0, torch.device("cpu"))
+    muon, adamw = ({id(p) for group in o.param_groups for p in group["params"]} for o in state.optimisers)
+    named = dict(state.model.named_parameters())
+    assert {name for name, p in named.items() if id(p) in adamw} == {
+        name for name, p in named.items() if "embed" in name or "norm" in name
+    }
+    assert not muon & adamw
+    assert len(muon | adamw) == len(named)
+    batch = (np.full((1, 8), 65, np.uint8), np.ones((1, 8), np.bool_))
+    before = {name: p.clone() for name, p in named.items()}
+    module._update(state, state.model, batch, (1e-3, 0.0))
+    assert {name for name, p in named.items() if not torch.equal(p, before[name])} == {
+        name for name, p in named.items() if id(p) in muon
+    }
+
+
+def test_the_sizes_are_those_that_are_said() -> None:
+    parameters = {
+        name: new_state(replace(RECIPE, size=size), 0, torch.device("cpu")).model.num_parameters()
+        for name, size in SIZES.items()
+    }
+    assert parameters == {"small": 1640576, "middle": 6492416, "large": 25829888}
 
 
 def test_the_seed_keys_the_weights_and_leaves_the_global_generator() -> None:
     before = torch.random.get_rng_state()
-    first, again, other = (
-        next(module._new_state(DRY_RUN, seed, torch.device("cpu")).model.parameters()) for seed in (0, 0, 1)
-    )
+    first, again, other = (next(new_state(DRY_RUN, seed, torch.device("cpu")).model.parameters()) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(torch.random.get_rng_state(), before)

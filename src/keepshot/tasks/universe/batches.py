@@ -12,7 +12,7 @@ from jaxtyping import Bool, UInt8
 
 from keepshot import keys
 from keepshot.errors import RunError
-from keepshot.tasks.universe.episodes import episode
+from keepshot.tasks.universe.episodes import row as drawn_row
 
 Batch = tuple[UInt8[np.ndarray, "rows length"], Bool[np.ndarray, "rows length"]]
 
@@ -21,7 +21,7 @@ def batch(seed: int, index: int, rows: int, length: int) -> Batch:
     """Batch number `index` of the stream that `seed` names.
 
     Returns:
-        Token ids with one training episode a row, padded with 0, and a mask that is true at the tokens of answers.
+        Token ids with documents of training tasks in each row, padded with 0, and a mask that is true at answers.
 
     Example:
         >>> ids, answers = batch(seed=0, index=5, rows=2, length=64)
@@ -31,7 +31,7 @@ def batch(seed: int, index: int, rows: int, length: int) -> Batch:
     generator = keys.generator(seed, "pretrain", "batch", index)
     ids, answers = np.zeros((rows, length), np.uint8), np.zeros((rows, length), np.bool_)
     for row in range(rows):
-        tokens, mask = episode(generator, length)
+        tokens, mask = drawn_row(generator, length)
         ids[row, : len(tokens)] = tokens
         answers[row, : len(mask)] = mask
     return ids, answers

@@ -1,0 +1,166 @@
+"""A model in pretraining, with its optimizers: made by key, kept as checkpoints."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from keepshot import keys
+from keepshot.errors import RunError
+from keepshot.files import new_folder, read_json, write_json
+from keepshot.tasks.universe import BOS
+
+_BETAS = (0.9, 0.95)
+_WEIGHT_DECAY = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """How large a model is; about 1.6, 6.5 and 25.7 million parameters in `SIZES`.
+
+    Attributes:
+        width: Hidden size.
+        mlp_width: Hidden size of a layer's MLP.
+        heads: Attention heads of a layer.
+        layers: Number of layers.
+    """
+
+    width: int
+    mlp_width: int
+    heads: int
+    layers: int = 8
+
+
+SIZES = {
+    "small": ModelSize(width=128, mlp_width=352, heads=4),
+    "middle": ModelSize(width=256, mlp_width=704, heads=4),  # the bundled one
+    "large": ModelSize(width=512, mlp_width=1408, heads=8),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainSettings:
+    """The model and its training.
+
+    Attributes:
+        size: Of the model.
+        length: Tokens of a row; also the model's context.
+        rows: Rows of a step.
+        peak_rate: Muon's learning rate of the matrices inside the layers after the warm-up, as AdamW would have it.
+        embedding_rate: AdamW's learning rate of the other parameters after the warm-up.
+        warmup_steps: Steps over which the learning rates rise to their peak.
+        steps: Where the schedule ends; None ends it with the minutes that are given.
+        workers: Processes that make batches; their number does not change what is learned.
+        checkpoint_s: Seconds between checkpoints.
+        report_steps: Steps between two reports of the loss.
+        measured_episodes: Of each family, for the model's card.
+    """
+
+    size: ModelSize = SIZES["middle"]
+    length: int = 1024
+    rows: int = 256
+    peak_rate: float = 6e-3
+    embedding_rate: float = 3e-3
+    warmup_steps: int = 200
+    steps: int | None = None
+    workers: int = 14
+    checkpoint_s: float = 120.0
+    report_steps: int = 50
+    measured_episodes: int = 512
+
+
+@dataclass(slots=True)
+class PretrainState:
+    """A model in training, with what its optimizers keep.
+
+    Attributes:
+        model: In float32.
+        optimisers: One for the matrices inside the layers, one for the rest.
+        step: Steps made.
+        elapsed_s: Seconds of training, those before a resumption included.
+    """
+
+    model: LlamaForCausalLM
+    optimisers: tuple[torch.optim.Optimizer, ...]
+    step: int = 0
+    elapsed_s: float = 0.0
+
+    def moments(self, name: str, parameter: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """What an optimizer keeps of one parameter, under names that no other parameter has."""
+        for optimiser in self.optimisers:
+            if parameter in optimiser.state:
+                for moment, value in optimiser.state[parameter].items():
+                    yield f"{moment}/{name}", value
+
+
+def new_state(settings: PretrainSettings, seed: int, device: torch.device) -> PretrainState:
+    """A model with weights drawn by the seed, and fresh optimizers."""
+    config = LlamaConfig(
+        vocab_size=256,
+        hidden_size=settings.size.width,
+        num_hidden_layers=settings.size.layers,
+        num_attention_heads=settings.size.heads,
+        num_key_value_heads=settings.size.heads,
+        intermediate_size=settings.size.mlp_width,
+        max_position_embeddings=settings.length,
+        tie_word_embeddings=True,
+        bos_token_id=BOS,
+        eos_token_id=0,
+        pad_token_id=0,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(keys.key(seed, "pretrain", "weights"))
+        model = LlamaForCausalLM(config)
+    model.to(device).train()
+    return PretrainState(model, _optimisers(model, settings))
+
+
+def _optimisers(model: LlamaForCausalLM, settings: PretrainSettings) -> tuple[torch.optim.Optimizer, ...]:
+    """Muon (Jordan 2024) for the matrices inside the layers, AdamW for embedding and norms."""
+    inside = [parameter for name, parameter in model.named_parameters() if ".layers." in name and parameter.ndim == 2]
+    chosen = set(inside)
+    others = [parameter for parameter in model.parameters() if parameter not in chosen]
+    fused = model.device.type == "cuda"
+    return (
+        torch.optim.Muon(inside, lr=settings.peak_rate, weight_decay=_WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=settings.embedding_rate, betas=_BETAS, weight_decay=_WEIGHT_DECAY, fused=fused),
+    )
+
+
+def save_checkpoint(state: PretrainState, path: Path, settings: PretrainSettings, seed: int) -> None:
+    """Weights and moments in float32, so that the resumed run makes the steps that the straight one makes."""
+    named = dict(state.model.named_parameters())
+    weights = {name: parameter.detach() for name, parameter in named.items()}
+    moments = {key: value for name, parameter in named.items() for key, value in state.moments(name, parameter)}
+    with new_folder(path) as folder:
+        save_file(weights, folder / "weights.safetensors")
+        save_file(moments, folder / "moments.safetensors")
+        made_for = {"seed": seed, "settings": asdict(settings)}
+        write_json(folder / "state.json", {**made_for, "step": state.step, "elapsed_s": state.elapsed_s})
+
+
+def restore(state: PretrainState, path: Path, settings: PretrainSettings, seed: int) -> None:
+    """Continue from a checkpoint: the state is that of the run which wrote it.
+
+    Raises:
+        RunError: There is none, or it is of another seed or other settings.
+    """
+    if not path.exists():
+        raise RunError(f"{path} does not exist: there is no checkpoint to resume from")
+    saved = read_json(path / "state.json")
+    if saved.get("seed") != seed or saved.get("settings") != asdict(settings):
+        raise RunError(f"{path} belongs to a run of another seed or other settings: resume with those of that run")
+    weights = load_file(path / "weights.safetensors")
+    moments = load_file(path / "moments.safetensors")
+    for name, parameter in state.model.named_parameters():
+        with torch.no_grad():
+            parameter.copy_(weights[name])
+        kept = {key.partition("/")[0]: value for key, value in moments.items() if key.partition("/")[2] == name}
+        for optimiser in state.optimisers:
+            if any(parameter is own for group in optimiser.param_groups for own in group["params"]):
+                optimiser.state[parameter] = {moment: value.to(parameter.device) for moment, value in kept.items()}
+    state.step, state.elapsed_s = saved["step"], saved["elapsed_s"]

@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from keepshot import keys
 from keepshot.errors import RunError
 from keepshot.files import new_folder, read_json, write_json
+from keepshot.models.muon import Muon
 from keepshot.tasks.universe import BOS
 
 _BETAS = (0.9, 0.95)
@@ -120,13 +121,13 @@ def new_state(settings: PretrainSettings, seed: int, device: torch.device) -> Pr
 
 
 def _optimisers(model: LlamaForCausalLM, settings: PretrainSettings) -> tuple[torch.optim.Optimizer, ...]:
-    """Muon (Jordan 2024) for the matrices inside the layers, AdamW for embedding and norms."""
+    """Muon for the matrices inside the layers, AdamW for embedding and norms."""
     inside = [parameter for name, parameter in model.named_parameters() if ".layers." in name and parameter.ndim == 2]
     chosen = set(inside)
     others = [parameter for parameter in model.parameters() if parameter not in chosen]
     fused = model.device.type == "cuda"
     return (
-        torch.optim.Muon(inside, lr=settings.peak_rate, weight_decay=_WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw"),
+        Muon(inside, lr=settings.peak_rate, weight_decay=_WEIGHT_DECAY),
         torch.optim.AdamW(others, lr=settings.embedding_rate, betas=_BETAS, weight_decay=_WEIGHT_DECAY, fused=fused),
     )
 

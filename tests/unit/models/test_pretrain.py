@@ -1,4 +1,3 @@
-import hashlib
 import itertools
 import json
 import math
@@ -13,7 +12,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from keepshot.errors import ConfigError, RunError
 from keepshot.models import pretrain as module
-from keepshot.models.mini_card import row_loss
 from keepshot.models.pretrain import DRY_RUN, RECIPE, PretrainProgress, pretrain, schedule
 from keepshot.models.pretrain_state import SIZES, new_state
 

@@ -46,7 +46,9 @@ class DataConfig(BaseModel):
     on_bad_row: Literal["raise", "skip"] = "raise"
 
 
-Family = Literal["strings", "classify", "numbers", "bits", "lookup", "linear"]  # tasks.universe.FAMILIES
+Family = Literal[  # tasks.universe.FAMILIES
+    "strings", "classify", "numbers", "bits", "lookup", "linear", "relation", "category", "lists", "utterances"
+]
 
 
 class SourceConfig(BaseModel):

@@ -170,6 +170,23 @@ def mini_pretrain(
     show.say(f"written: {output}")
 
 
+@mini_app.command("card")
+def mini_card(
+    folder: Annotated[Path | None, typer.Argument(help="Of a pretrained model; the bundled one without it.")] = None,
+) -> None:
+    """What a model of the universe can do, by family and number of examples, as its pretraining measured it.
+
+    Example: keepshot mini card
+    """
+    from keepshot.files import read_json
+    from keepshot.models.load import model_source
+    from keepshot.models.mini_card import CARD, card_tables
+
+    card = read_json((folder or Path(model_source("mini"))) / CARD)
+    show.say(f"loss {card['loss']['nats']:.4f} [{card['loss']['low']:.4f}, {card['loss']['high']:.4f}] nats per answer byte")
+    show.say(card_tables(card))
+
+
 def _show_report(folder: Path) -> None:
     from keepshot.report import read_report, summary_lines
 

@@ -9,7 +9,13 @@ from keepshot.episodes.episode import Episode, Scored
 from keepshot.errors import DataError
 from keepshot.keys import generator, permutation
 from keepshot.tasks.example import Example, Task
-from keepshot.tasks.universe import FAMILIES, SyntheticTask, draw_task
+from keepshot.tasks.universe import (
+    FAMILIES,
+    INSTRUCTED_FAMILIES,
+    SyntheticTask,
+    draw_instructed,
+    draw_task,
+)
 
 
 @runtime_checkable
@@ -134,6 +140,44 @@ class Universe:
         inputs = [task.draw(r) for _ in range(r.randint(*self.shots) + 1)]
         examples = tuple(Example(text, task.answer(text)) for text in inputs)
         return Episode(self.stream, f"{self.stream} episode {index} ({task.name})", examples, self.scored)
+
+
+@dataclass(frozen=True, slots=True)
+class InstructedUniverse:
+    """Single examples with an instruction, of the bundled universe: its general instruction data.
+
+    Attributes:
+        stream: Name of the stream.
+        seed: Of the run.
+        asked: Inputs with answers that must not be drawn: another example is drawn instead.
+        drawn_from: Families of the universe, out of `INSTRUCTED_FAMILIES`.
+    """
+
+    stream: str
+    seed: int
+    asked: frozenset[tuple[str, str]] = frozenset()
+    drawn_from: Sequence[str] = INSTRUCTED_FAMILIES
+
+    @property
+    def size(self) -> int | None:
+        """None: every example is new."""
+        return None
+
+    @property
+    def families(self) -> frozenset[str]:
+        """None: examples by themselves are no few-shot task."""
+        return frozenset()
+
+    def draw(self, index: int) -> Episode:
+        """The example at `index`."""
+        r = generator(self.seed, "universe", self.stream, index)
+        while True:
+            task = draw_instructed(r, families=self.drawn_from)
+            text = task.draw(r)
+            if (text, task.answer(text)) not in self.asked:
+                break
+        example = Example(text, task.answer(text), instruction=task.instruction)
+        return Episode(self.stream, f"{self.stream} example {index} ({task.name})", (example,))
 
 
 @dataclass(frozen=True, slots=True)

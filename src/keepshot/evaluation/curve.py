@@ -105,10 +105,10 @@ def evaluate_tasks(
     def ask_sets(first: int, end: int) -> list[_Answered]:
         units = processes.mine([(task, index) for task in range(len(suite.tasks)) for index in range(first, end)])
         answered = []
-        fits = {task: plan.shots for task, _ in units}
+        fits = {task: _asked_shots(suite.tasks[task], plan) for task, _ in units}
         for done, (task, index) in enumerate(units, start=1):
             drawn = _draw(suite.tasks[task], index, plan)
-            found = ask(subject, suite.tasks[task], drawn, fits[task])
+            found = ask(subject, suite.tasks[task], drawn, fits[task]) if fits[task] else {}
             fits[task] = tuple(found)  # a curve is over all sets or it is none
             answered.append(_Answered(task, index, found))
             if progress:
@@ -123,12 +123,21 @@ def evaluate_tasks(
     return _evaluation(subject, suite, plan, [*answered, *ask_sets(plan.sets, wanted)])
 
 
+def few_shot(tasks: Mapping[str, Task]) -> list[str]:
+    """Names of the tasks that are asked with demonstrations: those that few-shot ability is measured on."""
+    return [name for name, task in tasks.items() if not task.zero_shot]
+
+
+def _asked_shots(task: Task, plan: EvaluationPlan) -> tuple[int, ...]:
+    return tuple(n for n in plan.shots if not n) if task.zero_shot else plan.shots
+
+
 def _draw(task: Task, index: int, plan: EvaluationPlan) -> DemonstrationSet:
     return demonstration_set(
         task,
         index,
         sets=plan.dealt_sets,
-        shots=max(plan.shots),
+        shots=max(_asked_shots(task, plan), default=0),
         queries=plan.queries,
         seed=plan.seed,
         balanced=plan.balanced,
@@ -137,7 +146,7 @@ def _draw(task: Task, index: int, plan: EvaluationPlan) -> DemonstrationSet:
 
 def _sets_wanted(first: Evaluation, half_width: float) -> int:
     """Sets after which the mean accuracy at the largest shot count that fits all tasks is known well enough."""
-    tasks = list(first.tasks)
+    tasks = few_shot(first.tasks)
     fits = [n for n in first.plan.shots if tasks and all((task, n) in first.cells for task in tasks)]
     if not fits:
         return first.plan.sets

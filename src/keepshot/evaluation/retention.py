@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keepshot.errors import RunError
-from keepshot.evaluation.curve import Evaluation
+from keepshot.evaluation.curve import Evaluation, few_shot
 from keepshot.evaluation.items import Item
 from keepshot.evaluation.statistics import Estimate, mean_estimate, minimum_detectable, ratio_estimate, unseen
 from keepshot.tasks.example import Task
@@ -79,6 +79,8 @@ def retention_report(
 ) -> dict[str, Any]:
     """The `retention` part of `report.json`: the headline, every shot count, NLL, gain kept, and groups of tasks.
 
+    Tasks that are asked zero-shot alone have no part in these figures; their groups give retention at 0 shots.
+
     With a target, tasks are grouped by whether answers have its format, and by whether inputs are like its own. With
     `practised`, the families of tasks that training showed in few-shot form, by whether theirs is one of these: what
     is kept of the families that were practised flatters a method.
@@ -86,7 +88,7 @@ def retention_report(
     `minimum_detectable_drop` is the drop from 1 that would be found significant with 80 % power, at the spread of the
     headline.
     """
-    tasks = list(before.tasks)
+    tasks = few_shot(before.tasks)
     shots = headline_shots(before, after, tasks)
     value = retention(before, after, tasks, shots) if shots is not None else None
     report: dict[str, Any] = {**_fields(value), "shots": shots}
@@ -102,9 +104,11 @@ def retention_report(
     if shots is not None:
         kept = gain_kept(before, after, tasks, shots)
         report["gain_kept"] = asdict(kept) if kept else None
-        for name, members in _groups(before.tasks, target, practised).items():
-            part = retention(before, after, members, shots)
-            report["groups"][name] = {**asdict(part), "tasks": len(members)} if part else None
+        asked = {task: before.tasks[task] for task in tasks}
+        for name, members in _groups(asked, target, practised).items():
+            report["groups"][name] = _part(before, after, members, shots)
+    for name, members in _groups_of_instructions(before).items():
+        report["groups"][name] = _part(before, after, members, 0)
     return report
 
 
@@ -134,6 +138,7 @@ def _groups(tasks: Mapping[str, Task], target: Task | None, practised: Collectio
     tests: dict[str, Callable[[Task], bool]] = {
         "suite": lambda task: task.group == "suite",
         "own-input": lambda task: task.group == "own-input",
+        "knowledge": lambda task: task.group == "knowledge",
     }
     if target is not None:
         tests["format matches target"] = lambda task: format_matches(task, target)
@@ -145,6 +150,21 @@ def _groups(tasks: Mapping[str, Task], target: Task | None, practised: Collectio
         tests["other families"] = lambda task: bool(task.family) and task.family not in practised
     found = {name: [t for t, task in tasks.items() if test(task)] for name, test in tests.items()}
     return {name: members for name, members in found.items() if members}
+
+
+def _groups_of_instructions(before: Evaluation) -> dict[str, list[str]]:
+    """Tasks that are asked zero-shot alone, by their group."""
+    found: dict[str, list[str]] = {}
+    for name, task in before.tasks.items():
+        if task.zero_shot:
+            found.setdefault(task.group, []).append(name)
+    return found
+
+
+def _part(before: Evaluation, after: Evaluation, tasks: Sequence[str], shots: int) -> dict[str, Any] | None:
+    """Retention of a part of the suite."""
+    found = retention(before, after, tasks, shots)
+    return {**asdict(found), "tasks": len(tasks), "shots": shots} if found else None
 
 
 def _prompts(items: Sequence[Item]) -> dict[tuple[int, int], str]:

@@ -6,7 +6,7 @@ that none is a row of training.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -104,6 +104,32 @@ def curves(model: PreTrainedModel, episodes: int) -> dict[str, dict[str, Any]]:
             "strings held out": of("instructed held out", partial(draw_instructed, heldout=True), _INSTRUCTED_SHOTS),
         },
     }
+
+
+def card_tables(card: Mapping[str, Any]) -> str:
+    """The curves of a card as Markdown: accuracy with its interval in thousandths, `-` where few episodes are that long.
+
+    Example:
+        >>> point = {"accuracy": 0.5, "low": 0.31, "high": 0.69, "n": 20}
+        >>> print(card_tables({"curves": {"held out": {"bits": {"0": point, "16": None}}}}))
+        | held out | 0 | 16 |
+        |---|---|---|
+        | bits | .500 [.310, .690] | - |
+    """
+    tables = []
+    for group, families in card["curves"].items():
+        shots = list(next(iter(families.values())))
+        lines = [f"| {group} | {' | '.join(shots)} |", "|---" * (1 + len(shots)) + "|"]
+        lines += [f"| {name} | {' | '.join(_cell(curve[n]) for n in shots)} |" for name, curve in families.items()]
+        tables.append("\n".join(lines))
+    return "\n\n".join(tables)
+
+
+def _cell(point: Mapping[str, float] | None) -> str:
+    if point is None:
+        return "-"
+    value, low, high = (f"{point[name]:.3f}".removeprefix("0") for name in ("accuracy", "low", "high"))
+    return f"{value} [{low}, {high}]"
 
 
 def _curve(model: PreTrainedModel, drawn: Rows, shots: Sequence[int]) -> dict[str, dict[str, float | int] | None]:

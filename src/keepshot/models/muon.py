@@ -37,10 +37,13 @@ class Muon(torch.optim.Optimizer):
         """See the class."""
         super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
-    @torch.no_grad()
     def step(self, closure: Any = None) -> None:
         """Move every matrix that has a gradient; `closure` is not used."""
         for group in self.param_groups:
+            self._step(group)
+
+    def _step(self, group: dict[str, Any]) -> None:
+        with torch.no_grad():
             matrices = [parameter for parameter in group["params"] if parameter.grad is not None]
             gradients = [parameter.grad for parameter in matrices]
             for parameter in matrices:

@@ -20,6 +20,9 @@ PROMPT_USE = (
 GROUPS = {
     "suite": "Tasks with inputs of their own",
     "own-input": "Tasks over the target's own inputs",
+    "knowledge": "What is known by heart, from examples",
+    "instructed": "What an instruction asks for, zero-shot",
+    "instructed knowledge": "What is known by heart, with an instruction, zero-shot",
     "format matches target": "Answers in the target's format",
     "format differs": "Answers in another format",
     "inputs like target": "Inputs that look like the target's",

@@ -25,6 +25,7 @@ from keepshot.evaluation import (
     curve_points,
     difference,
     evaluate_tasks,
+    few_shot,
     read_items,
     retention_report,
     write_items,
@@ -282,7 +283,7 @@ def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
             }
             for name, task in evaluation.tasks.items()
         },
-        "mean": curve_points(evaluation, list(evaluation.tasks)),
+        "mean": curve_points(evaluation, few_shot(evaluation.tasks)),
         "sets": evaluation.sets,
         "queries": evaluation.plan.queries,
         "shots": list(evaluation.plan.shots),
@@ -297,13 +298,13 @@ def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
 
 def half_width(evaluation: Evaluation) -> float:
     """Half the 95 % interval of the mean accuracy at the largest shot count that fits all tasks; inf without one."""
-    points = [point for point in curve_points(evaluation, list(evaluation.tasks)).values() if point is not None]
+    points = [point for point in curve_points(evaluation, few_shot(evaluation.tasks)).values() if point is not None]
     return (points[-1]["high"] - points[-1]["low"]) / 2 if points else float("inf")
 
 
 def against_json(base: Evaluation, tuned: Evaluation) -> dict[str, Any]:
     """What became of the base: the tuned model's evaluation, retention, and the difference at every shot count."""
-    tasks = list(base.tasks)
+    tasks = few_shot(base.tasks)
     differences = {n: difference(base, tuned, tasks, n) for n in base.plan.shots}
     return {
         **evaluation_json(tuned),

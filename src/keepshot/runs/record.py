@@ -12,6 +12,7 @@ from keepshot.evaluation import (
     Evaluation,
     check_paired,
     curve_points,
+    few_shot,
     format_matches,
     gate_report,
     mean_estimate,
@@ -64,6 +65,7 @@ def run_report(result: Result) -> dict[str, Any]:
     config, target, before, after = result.config, result.target, result.before, result.after
     check_paired(before, after)
     held_out = [task.name for task in result.suite.tasks]
+    few_shot_names = few_shot({task.name: task for task in result.suite.tasks})
     retention = retention_report(_only(before, held_out), _only(after, held_out), target.task, result.practised)
     cost = {name: value for name, value in result.cost.items() if name not in ("method", "learning_rate")}
     return {
@@ -96,8 +98,8 @@ def run_report(result: Result) -> dict[str, Any]:
                 }
                 for task in result.suite.tasks
             },
-            "before": curve_points(before, held_out),
-            "after": curve_points(after, held_out),
+            "before": curve_points(before, few_shot_names),
+            "after": curve_points(after, few_shot_names),
         },
         "retention": retention,
         **_gain(result),

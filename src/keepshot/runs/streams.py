@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from keepshot.config import RunConfig, SourceConfig
-from keepshot.episodes import KShot, Mixture, Sampler, SelfAnchors, Universe, ZeroShot
+from keepshot.episodes import InstructedUniverse, KShot, Mixture, Sampler, SelfAnchors, Universe, ZeroShot
 from keepshot.errors import ConfigError, DataError
 from keepshot.runs.data import TargetData, answers_of, load_suites
 from keepshot.strategies import TARGET, StreamSpec
 from keepshot.tasks.example import Example, Task
 from keepshot.tasks.read import as_task, read_examples
-from keepshot.tasks.universe import FAMILIES
+from keepshot.tasks.universe import FAMILIES, INSTRUCTED_FAMILIES
 
 Fit = Callable[[Sequence[Example]], tuple[Example, ...]]
 """Keeps the examples that fit a training row by themselves."""
@@ -46,13 +46,27 @@ def build_sampler(
     parts: list[Sampler] = []
     for source in sources:
         if source.path == "mini":
-            families = source.families or FAMILIES
-            parts.append(Universe(spec.name, spec.shots, config.seed, asked, spec.scored, families))
+            parts.append(_universe_sampler(spec, config.seed, asked, source.families))
         else:
             parts.append(_file_sampler(spec, source.path, config, asked, fit, notes))
     if len(parts) == 1:
         return parts[0], notes
     return Mixture(spec.name, parts, [source.weight for source in sources], config.seed), notes
+
+
+def _universe_sampler(
+    spec: StreamSpec, seed: int, asked: Sequence[Task], families: Sequence[str]
+) -> Universe | InstructedUniverse:
+    """Of the bundled universe: examples with an instruction, or few-shot episodes without one."""
+    if spec.sampler == "k-shot":
+        return Universe(spec.name, spec.shots, seed, asked, spec.scored, families or FAMILIES)
+    if unknown := sorted(set(families) - set(INSTRUCTED_FAMILIES)):
+        raise ConfigError(
+            f"families {', '.join(unknown)} of the universe have no instructions, which the zero-shot stream "
+            f"{spec.name!r} needs; those that have are: {', '.join(INSTRUCTED_FAMILIES)}"
+        )
+    questions = frozenset((example.input, example.output) for task in asked for example in task.examples)
+    return InstructedUniverse(spec.name, seed, questions, families or INSTRUCTED_FAMILIES)
 
 
 def _target_sampler(spec: StreamSpec, seed: int, target: TargetData) -> Sampler:

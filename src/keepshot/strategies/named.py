@@ -149,8 +149,8 @@ ADDITIONS = {
     for addition in (
         Addition(
             "general",
-            "general instruction data of sources.general, zero-shot, 10 % of the tokens; for the model mini, which has "
-            "no such data, few-shot episodes of the bundled universe",
+            "general instruction data of sources.general, zero-shot, 10 % of the tokens; for the model mini, examples "
+            "with an instruction of the bundled universe",
             "hypothesis H3 of the literature; arXiv 2502.06042 for replay",
             stream=StreamSpec(name="general", source="general", share=0.1),
             term=NLL,

@@ -6,6 +6,7 @@ from typing import Literal
 
 Role = Literal["system", "user", "assistant"]
 Scoring = Literal["exact_match", "options", "generate"]
+Group = Literal["suite", "own-input", "knowledge", "instructed", "instructed knowledge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,10 @@ class Task:
         labels: All answers, where the set is finite; else empty.
         drawn_as: The task whose demonstrations and queries are drawn for this one, so that both are asked the
             same; empty is itself.
-        group: `suite` for tasks over inputs of their own, `own-input` for tasks over the target's inputs.
+        group: `suite` for tasks over inputs of their own, `own-input` for tasks over the target's inputs, `knowledge`
+            for what a model knows by heart, `instructed` for what an instruction asks for.
+        zero_shot: Asked without demonstrations alone, since its instructions say what is asked; it has no part in
+            few-shot ability.
         family: Tasks that ask for the same kind of thing have the same; empty where it is not known.
     """
 
@@ -85,7 +89,8 @@ class Task:
     pool: tuple[Example, ...] = ()
     scoring: Scoring = "exact_match"
     labels: tuple[str, ...] = ()
-    group: Literal["suite", "own-input"] = "suite"
+    group: Group = "suite"
+    zero_shot: bool = False
     family: str = ""
     metric: str = ""
     wording: Wording | None = None

@@ -32,13 +32,16 @@ _OF_ALL: dict[str, Callable[[Words], str]] = {
 _CELLS = tuple((said, place) for said in _SAID for place in _PLACES if (said, place) not in HELD_OUT_WORDS)
 
 
+def word_list(count: int) -> Callable[[Random], str]:
+    """Draws so many words."""
+    return lambda random: " ".join(any_word(random) for _ in range(count))
+
+
 def lists(random: Random, heldout: bool = False) -> SyntheticTask:
     """2 to 4 words are answered with one of them, a part of it, or all of them in some way."""
     count = random.randint(2, 4)
 
-    def draw(random: Random) -> str:
-        return " ".join(any_word(random) for _ in range(count))
-
+    draw = word_list(count)
     if not heldout and random.random() < 0.45:
         name = random.choice(tuple(_OF_ALL))
         of_all = _OF_ALL[name]

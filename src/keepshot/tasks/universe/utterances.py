@@ -137,15 +137,16 @@ def utterances(random: Random, heldout: bool = False) -> SyntheticTask:
     told = {name: name for name in chosen}
     if heldout or random.random() < 0.6:
         told = dict(zip(chosen, labels(random, len(chosen)), strict=True))
-    return _intent_task("/".join(chosen), told)
+    return intent_task("/".join(chosen), told)
 
 
 def instructed(random: Random) -> SyntheticTask:
     """Utterances of all intents are answered with the name of the intent, as an instruction says."""
-    return _intent_task("intent", {name: name for name in INTENTS}, random.choice(INTENT_INSTRUCTIONS))
+    return intent_task("intent", {name: name for name in INTENTS}, random.choice(INTENT_INSTRUCTIONS))
 
 
-def _intent_task(name: str, told: dict[str, str], instruction: str = "") -> SyntheticTask:
+def intent_task(name: str, told: dict[str, str], instruction: str = "") -> SyntheticTask:
+    """Utterances with the intents that are the keys of `told`, answered with its values."""
     intents = tuple(told)
 
     def draw(random: Random) -> str:

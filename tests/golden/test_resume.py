@@ -45,7 +45,7 @@ def exit_code(
 
 METHODS: dict[str, Any] = {
     "lora": "lora",
-    "value": ["value", "icl-kl"],
+    "value": ["value", {"icl-kl": {"share": 0.4}}],
     "promot": ["value", {"promot": {"tokens": 4, "steps": 4}}],
 }
 """An adapter alone, a part of the weights held to the base on fixed rows, and two stages."""

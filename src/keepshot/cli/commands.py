@@ -183,7 +183,9 @@ def mini_card(
     from keepshot.models.mini_card import CARD, card_tables
 
     card = read_json((folder or Path(model_source("mini"))) / CARD)
-    show.say(f"loss {card['loss']['nats']:.4f} [{card['loss']['low']:.4f}, {card['loss']['high']:.4f}] nats per answer byte")
+    show.say(
+        f"loss {card['loss']['nats']:.4f} [{card['loss']['low']:.4f}, {card['loss']['high']:.4f}] nats per answer byte"
+    )
     show.say(card_tables(card))
 
 

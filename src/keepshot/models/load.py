@@ -216,7 +216,7 @@ def context_length(model: CausalLM) -> int:
 
     Example:
         >>> context_length(load_model("mini", device="cpu"))
-        512
+        1024
     """
     settings = model.config.get_text_config().to_dict()
     stated = (settings.get(key) for key in _CONTEXT_KEYS)

@@ -107,7 +107,7 @@ def curves(model: PreTrainedModel, episodes: int) -> dict[str, dict[str, Any]]:
 
 
 def card_tables(card: Mapping[str, Any]) -> str:
-    """The curves of a card as Markdown: accuracy with its interval in thousandths, `-` where few episodes are that long.
+    """The curves of a card as Markdown: accuracy with its interval in thousandths, `-` where there are few.
 
     Example:
         >>> point = {"accuracy": 0.5, "low": 0.31, "high": 0.69, "n": 20}

@@ -146,7 +146,7 @@ def evaluate(
     Example:
         >>> from keepshot.evaluation import EvaluationPlan
         >>> found = evaluate("mini", plan=EvaluationPlan(shots=(0, 4), sets=2, queries=5))
-        >>> len(found.items) == 2 * 2 * 5 * len(found.tasks)
+        >>> len(found.items) == 2 * 5 * (2 * 17 + 3)    # seventeen tasks at 0 and 4 shots, three at 0 alone
         True
     """
     asking = _Asking(suite, plan, template, output, cache, progress, None if prompt is None else Path(prompt))

@@ -68,7 +68,7 @@ def _misspelt_words(count: int) -> Relation:
     words: list[str] = []
     while len(words) < count:
         drawn = word(random, 6, 6)
-        if all(sum(a != b for a, b in zip(drawn, other, strict=True)) > 2 for other in words):
+        if all(sum(a != b for a, b in zip(drawn, other, strict=True)) > 3 for other in words):
             words.append(drawn)
     names = ("dov", "Kip", "mul", "Rax", "seb", "Tiv", "wog", "Zan")
     labels = {text: names[place % len(names)] for place, text in enumerate(words)}

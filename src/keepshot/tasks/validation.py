@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import count
 
@@ -15,6 +16,7 @@ from keepshot.tasks.text_functions import MAJORITY, TextFunction, Value, guessab
 from keepshot.tasks.universe import draw_task, labels
 
 _TASKS = 8
+_OF_A_FAMILY = 2
 _EXAMPLES = 320  # 4 sets of 80 queries
 _FEWEST = 80  # 4 sets of 20 queries
 _LOOKS = 150
@@ -23,7 +25,7 @@ _PREDICATES = 2
 
 
 def universe_suite(apart_from: Sequence[Task]) -> Suite:
-    """Eight tasks of the families that the bundled model was trained on: what it can do from examples.
+    """Eight tasks of the families that the bundled model was trained on, at most two of each.
 
     Always the same, but for those that `apart_from` asks under whatever labels; the next drawn takes their place.
     Tasks with few inputs are left out, and look-ups, which can only ask about inputs that were shown.
@@ -34,7 +36,7 @@ def universe_suite(apart_from: Sequence[Task]) -> Suite:
     Example:
         >>> suite = universe_suite([])
         >>> len(suite.tasks), suite.tasks[0].name
-        (8, 'strings/prepend(j)+rotate')
+        (8, 'numbers/difference-odd')
     """
     found: dict[str, Task] = {}
     for index in count():
@@ -44,7 +46,9 @@ def universe_suite(apart_from: Sequence[Task]) -> Suite:
         name = f"{drawn.family}/{drawn.name}"
         if name in found or drawn.family == "lookup" or len(examples) < _FEWEST or guessable(list(examples.values())):
             continue
-        task = as_task(name, [Example(text, answer) for text, answer in examples.items()])
+        if sum(other.family == drawn.family for other in found.values()) == _OF_A_FAMILY:
+            continue
+        task = replace(as_task(name, [Example(*pair) for pair in examples.items()]), family=drawn.family)
         if any(_asks_the_same(drawn.answer, bool(task.labels), other) for other in (*apart_from, *found.values())):
             continue
         found[name] = task

@@ -196,8 +196,8 @@ def affixes(plain, answers, place):
 
 
 def test_half_of_the_transformations_carry_a_fresh_word(each):
-    _, episodes = each
-    rows = of_kind(episodes, "transformation")
+    inputs, _ = each
+    rows = of_kind(drawn(SelfAnchors("s", labelled(inputs), 0), 3000), "transformation")
     carrying = [episode for episode in rows if " with a word " in kind_of(episode)[1]]
     assert within(len(carrying), len(rows), 0.5)
     places = [kind_of(episode)[1].rpartition(" ")[2] for episode in carrying]

@@ -95,7 +95,7 @@ def test_all_methods_leave_the_longest_prompt_its_room(config: CompareConfig, gr
     methods = ["full", ["value", {"promot": {"tokens": 7, "steps": 3}}], {"promot": {"tokens": 5}}]
     with_prompts = config.model_copy(update={"methods": (*methods[:2], {"name": "short", "method": methods[2]})})
     runs = [cell_run(with_prompts, cell, ground) for cell in with_prompts.cells() if cell.seed == 0]
-    assert [run.prepared.context_length for run in runs] == [512 - 7] * 3
+    assert [run.prepared.context_length for run in runs] == [1024 - 7] * 3
     assert len({run.asked for run in runs}) == 1
     stages = [run.prepared.first for run in runs]
     assert [stage and (stage.strategy.prompt.tokens, stage.arguments.max_steps) for stage in stages] == [

@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 torch.nn.init.normal_(parameter, std=0.1)
     adapted.save_pretrained(root / "adapter", save_embedding_layers=False)
     (root / "suite").mkdir()
-    for name in ("first-and-last", "upper-prepend-append", "last-digit", "subtract-17"):
+    for name in ("reverse-shift", "drop-middle", "last-digit", "subtract-17"):
         write_task(root / "suite" / f"{name}.jsonl", name)
     (root / "others").mkdir()
     for name in ("sort-upper-append", "reverse-drop-append"):
@@ -295,7 +295,7 @@ def test_models_that_do_not_fit_are_refused(folder: Path, tmp_path: Path) -> Non
 
 
 def test_a_suite_that_the_base_cannot_do_chooses_nothing(folder: Path, tmp_path: Path) -> None:
-    examples = MINI["first-and-last"].examples
+    examples = MINI["reverse-shift"].examples
     (tmp_path / "hard").mkdir()
     rows = [{"input": e.input, "output": f"{i * 7919 % 1000}"} for i, e in enumerate(examples)]
     (tmp_path / "hard" / "noise.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -326,9 +326,9 @@ def test_weights_sum_to_one_as_they_were_meant_or_are_refused(parts: list[tuple[
         assert alone == pytest.approx(weight)
 
 
-def test_general_says_what_it_sees_on_the_model_without_general_data() -> None:
+def test_general_says_what_it_sees_on_the_bundled_model() -> None:
     assert "for the model mini" in ADDITIONS["general"].does
-    assert "few-shot episodes of the bundled universe" in ADDITIONS["general"].does
+    assert "with an instruction of the bundled universe" in ADDITIONS["general"].does
 
 
 @pytest.mark.parametrize("value", [*METHODS.values(), *ADDITIONS.values()])

@@ -4,11 +4,13 @@ import json
 import pytest
 
 from keepshot.errors import ConfigError
-from keepshot.tasks import builtin
+from keepshot.tasks import mini_suite
 from keepshot.tasks.builtin import builtin_suite, builtin_target, builtin_targets
 from keepshot.tasks.example import Example, Task
+from keepshot.tasks.universe import FAMILIES
+from keepshot.tasks.universe.facts import RELATIONS
 
-CONTEXT = 512  # tokens of the bundled model, one for each byte
+CONTEXT = 1024  # tokens of the bundled model, one for each byte
 SHOTS = 16
 
 TASKS = {task.name: task for task in builtin_suite().tasks}
@@ -19,25 +21,33 @@ def block(example: Example) -> int:
 
 
 def test_the_suite_is_frozen() -> None:
-    content = [[task.name, [[e.input, e.output] for e in task.examples]] for task in builtin_suite("mini").tasks]
+    content = [
+        [task.name, [[e.instruction, e.input, e.output] for e in task.examples]] for task in builtin_suite("mini").tasks
+    ]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    assert digest == "7d9a4d34bfd1bb6cbf37737966cfc18c84900dced83359201b4fe9240b2d5d0b"
+    assert digest == "3b5846cb731bc7a21020011e5e4ff662a8f8c457bc120739af4918d22c7a2e74"
 
 
-def test_the_targets_are_frozen() -> None:
-    targets = [builtin_target(name) for name in builtin_targets()]
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (slice(0, 10), "8b33b7913d8a743c33aeb62c9fc351cfca56181188edce212648d9fa174c03c7"),
+        (slice(10, None), "6598d0f8eb5821eee8d845aa2e1199d5e6e49e4eb683235d756209ec4c866b53"),
+    ],
+)
+def test_the_targets_are_frozen(names: slice, expected: str) -> None:
+    targets = [builtin_target(name) for name in builtin_targets()[names]]
     content = [[[e.input, e.output] for e in (*target.train, *target.test)] for target in targets]
-    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    assert digest == "8b33b7913d8a743c33aeb62c9fc351cfca56181188edce212648d9fa174c03c7"
+    assert hashlib.sha256(json.dumps(content).encode()).hexdigest() == expected
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
 def test_suite_tasks_are_well_formed(task: Task) -> None:
-    inputs = [example.input for example in task.examples]
+    inputs = [(example.instruction, example.input) for example in task.examples]
     outputs = {example.output for example in task.examples}
     assert len(set(inputs)) == len(inputs)
-    assert len(inputs) >= 100
-    assert task.group == "suite"
+    assert len(inputs) >= (50 if task.family in ("relation", "category") else 100)
+    assert task.group == {"relation": "knowledge", "": task.group}.get(task.family, "suite")
     assert task.chance <= 0.55
     if task.labels:
         assert outputs == set(task.labels)
@@ -53,10 +63,31 @@ def test_sixteen_shots_and_a_query_fit_the_bundled_model(task: Task) -> None:
 
 
 def test_the_suite_asks_in_both_ways_and_in_several_formats() -> None:
-    assert 10 <= len(TASKS) <= 12
-    assert sum(task.scoring == "options" for task in TASKS.values()) == 2
-    assert sum(task.scoring == "exact_match" and len(task.labels) == 2 for task in TASKS.values()) == 3
-    assert sum(not task.labels for task in TASKS.values()) >= 5
+    few_shot = [task for task in TASKS.values() if not task.zero_shot]
+    assert len(few_shot) == 17
+    assert sum(task.scoring == "options" for task in few_shot) == 2
+    assert sum(task.scoring == "exact_match" and len(task.labels) == 2 for task in few_shot) == 3
+    assert sum(not task.labels for task in few_shot) >= 5
+
+
+def test_every_family_is_asked_for_but_look_ups_which_cannot_be() -> None:
+    assert {task.family for task in TASKS.values() if not task.zero_shot} == {*FAMILIES} - {"lookup"}
+
+
+def test_what_an_instruction_asks_for_is_asked_zero_shot_alone() -> None:
+    told = {task.name: task for task in TASKS.values() if task.zero_shot}
+    assert {name: task.group for name, task in told.items()} == {
+        "told-facts": "instructed knowledge",
+        "told-functions": "instructed",
+        "told-intents": "instructed",
+    }
+    assert all(example.instruction for task in told.values() for example in task.examples)
+    facts = {(e.instruction, e.input): e.output for e in told["told-facts"].examples}
+    assert any(instruction in RELATIONS["spanish"].instructions for instruction, _ in facts)
+    for (instruction, text), answer in facts.items():
+        for relation in RELATIONS.values():
+            if instruction in relation.instructions:
+                assert relation.pairs[text] == answer
 
 
 @pytest.mark.parametrize(
@@ -64,13 +95,12 @@ def test_the_suite_asks_in_both_ways_and_in_several_formats() -> None:
     [
         ("sort-upper-append", "lemon", "ELMNObe"),
         ("reverse-drop-append", "lemon", "omeldu"),
-        ("upper-prepend-append", "lemon", "teLEMONan"),
         ("reverse-shift", "lemon", "opnfm"),
-        ("first-and-last", "lemon", "ln"),
+        ("drop-middle", "lemo", "leo"),
     ],
 )
 def test_string_tasks_compute_what_their_names_say(task: str, text: str, answer: str) -> None:
-    assert builtin._MINI[task].answer(text) == answer
+    assert mini_suite._FEW_SHOT["strings"][task].answer(text) == answer
 
 
 def holds(task: str, answer: str) -> list[str]:
@@ -84,6 +114,11 @@ def test_label_tasks_compute_what_their_names_say() -> None:
     assert sorted(map(int, holds("number-thirds", "mek"))) == list(range(33, 66))
     assert "5 0 3" not in holds("weighted-digits", "ti")
     assert sorted(map(int, holds("last-digit", "7"))) == list(range(7, 100, 10))
+    assert {"dog", "tiger"} <= set(holds("kinds", "Lim"))
+    assert "call" not in " ".join(holds("intents", "44"))
+    assert any("taxi" in text for text in holds("new-intents", "19"))
+    assert holds("capitals", "paris") == ["france"]
+    assert all(max(text.split(), key=len) == e.output for e in TASKS["longest-word"].examples for text in [e.input])
 
 
 @pytest.mark.parametrize("name", builtin_targets())
@@ -100,6 +135,23 @@ def test_targets_are_well_formed(name: str) -> None:
         "digit-order",
         "word-reverse",
     }
+
+
+def test_misspelt_words_have_near_neighbours_with_their_label() -> None:
+    target = builtin_target("misspelt")
+    labels = {example.input: example.output for example in target.train}
+    near = [
+        [label for text, label in labels.items() if len(text) == len(e.input) and apart(text, e.input) <= 1]
+        for e in target.test
+        if len(e.input) == 6
+    ]
+    assert sum(bool(found) for found in near) > 0.8 * len(near)
+    for example, found in zip((e for e in target.test if len(e.input) == 6), near, strict=True):
+        assert set(found) <= {example.output}
+
+
+def apart(text: str, other: str) -> int:
+    return sum(a != b for a, b in zip(text, other, strict=True))
 
 
 def answers(name: str) -> dict[str, str]:

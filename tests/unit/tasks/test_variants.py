@@ -224,8 +224,8 @@ def test_unknown_labels_are_an_error():
 def test_a_suite_keeps_its_classification_tasks_and_says_which_it_left_out(labels):
     suite, left_out = relabelled_suite(builtin_suite(), labels, 0)
     assert suite.name == f"mini [{labels}]"
-    assert len(suite.tasks) == 6
-    assert len(left_out) == 6
+    assert len(suite.tasks) == 9
+    assert len(left_out) == 11
     assert left_out[0] == "sort-upper-append"
     assert suite.tasks[0].name == f"last-digit [{labels}]"
     names = [task.name for task in builtin_suite().tasks]

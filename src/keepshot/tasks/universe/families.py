@@ -58,7 +58,7 @@ def draw_task(generator: Random, heldout: bool = False, families: Sequence[str] 
     Example:
         >>> task = draw_task(Random(0), families=["numbers"])
         >>> task.family, task.name, task.answer("30 12")
-        ('numbers', 'difference', '18')
+        ('numbers', 'smaller-add(9)', '21')
     """
     if heldout:
         return _HELD_OUT[generator.choice(tuple(families or _HELD_OUT))](generator)
@@ -74,7 +74,7 @@ def draw_instructed(generator: Random, heldout: bool = False, families: Sequence
         families: Those to draw from, out of `INSTRUCTED_FAMILIES`; None is all.
 
     Example:
-        >>> task = draw_instructed(Random(4), families=["strings"])
+        >>> task = draw_instructed(Random(7), families=["strings"])
         >>> task.instruction, task.answer("lemon")
         ('Give the first letter.', 'l')
     """

@@ -32,7 +32,7 @@ def misspelt(random: Random, text: str) -> str:
 
     Example:
         >>> misspelt(Random(1), "lemon")
-        'leron'
+        'lmon'
     """
     place, letter, kind = random.randrange(len(text)), random.choice(LETTERS), random.random()
     if kind < 0.6:

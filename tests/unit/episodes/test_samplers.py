@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepshot.episodes import Bank, KShot, Mixture, Universe, ZeroShot
+from keepshot.episodes import Bank, InstructedUniverse, KShot, Mixture, Universe, ZeroShot
 from keepshot.errors import DataError
 from keepshot.keys import generator
 from keepshot.tasks.example import Example, Task
@@ -23,6 +23,7 @@ SAMPLERS = {
     "zero-shot": ZeroShot("s", EXAMPLES, 0),
     "k-shot": KShot("s", TASKS, (1, 6), 0),
     "universe": Universe("s", (1, 6), 0),
+    "instructed universe": InstructedUniverse("s", 0),
     "mixture": Mixture("s", (ZeroShot("s", EXAMPLES, 0), Universe("s", (1, 6), 0)), (1.0, 2.0), 0),
     "bank": Bank("s", KShot("s", TASKS, (1, 6), 0), 9, 0),
 }
@@ -198,3 +199,16 @@ def test_an_episode_loses_demonstrations_from_the_front_and_never_its_query():
         assert shorter == replace(episode, examples=episode.examples[count:])
     with pytest.raises(AssertionError):
         episode.without_demonstrations(5)
+
+
+def test_the_instructed_universe_gives_single_examples_with_an_instruction():
+    episodes = [InstructedUniverse("s", 0).draw(index) for index in range(60)]
+    assert all(len(episode.examples) == 1 and episode.examples[0].instruction for episode in episodes)
+    assert len({episode.examples[0].instruction for episode in episodes}) > 15
+    capitals = InstructedUniverse("s", 0, drawn_from=("relation",))
+    facts = {(e.input, e.output) for i in range(300) for e in capitals.draw(i).examples}
+    asked = frozenset(sorted(facts)[::2])
+    apart = InstructedUniverse("s", 0, asked, ("relation",))
+    drawn = {(e.input, e.output) for i in range(300) for e in apart.draw(i).examples}
+    assert drawn
+    assert not drawn & asked

@@ -6,7 +6,7 @@ import pytest
 import sacrebleu
 from scipy import stats
 from tests.architectures import ARCHITECTURES
-from tests.backends import rigged
+from tests.backends import rigged, text_of
 
 from keepshot.episodes import demonstration_set
 from keepshot.errors import DataError
@@ -19,6 +19,7 @@ from keepshot.evaluation import (
     Subject,
     curve_points,
     evaluate_tasks,
+    few_shot,
     score_rows,
 )
 from keepshot.evaluation.statistics import sets_needed
@@ -406,3 +407,40 @@ def test_intervals_stay_between_0_and_1_and_one_set_says_nothing():
     single = curve_points(evaluation_of({"a": [0.75]}), ["a"])["1"]
     assert (wide["low"], wide["high"]) == (single["low"], single["high"]) == (0.0, 1.0)
     assert single["accuracy"] == 0.75
+
+
+# Tasks that are asked zero-shot alone
+
+TOLD = Task(
+    "told",
+    tuple(Example(str(i), str(i * 2), instruction="Double it.") for i in range(20)),
+    group="instructed",
+    zero_shot=True,
+)
+
+
+def test_what_an_instruction_asks_for_is_asked_without_demonstrations_alone():
+    subject = rigged(lambda text, shots: str(int(text) * 2))
+    found = evaluate_tasks(subject, Suite("s", (NEXT, TOLD)), PLAN)
+    assert [n for task, n in found.cells if task == "told"] == [0]
+    assert [n for task, n in found.cells if task == "next"] == [0, 1, 3]
+    assert found.accuracy("told", 0) == [1.0, 1.0]
+    prompts = [text_of(row)[0] for row in subject.backend.asked]
+    assert sum(prompt.startswith("Double it.\n\nQ: ") for prompt in prompts) == 2 * 8
+    assert few_shot(found.tasks) == ["next"]
+
+
+def test_without_zero_shot_questions_it_is_not_asked():
+    found = evaluate_tasks(rigged(lambda text, shots: "1"), Suite("s", (NEXT, TOLD)), replace(PLAN, shots=(1, 3)))
+    assert {task for task, _ in found.cells} == {"next"}
+
+
+def test_it_has_no_say_in_how_many_sets_are_asked():
+    """Its spread would ask for more: every second question is right in one set, none in the other."""
+    plan = replace(PLAN, shots=(0, 1), until=0.45, most_sets=6)
+    suite = Suite("s", (NEXT, TOLD))
+    with_it = evaluate_tasks(
+        rigged(lambda text, shots: str(int(text) + 1) if shots or int(text) < 9 else ""), suite, plan
+    )
+    without = evaluate_tasks(rigged(lambda text, shots: str(int(text) + 1)), Suite("s", (NEXT,)), plan)
+    assert with_it.sets == without.sets

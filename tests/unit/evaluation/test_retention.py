@@ -329,3 +329,24 @@ def test_a_shot_count_that_does_not_fit_one_task_is_null_for_all():
     assert report["shots"] == 4
     assert report["by_shots"]["8"] is None
     assert retention(base, base, ["open"], 8).value == pytest.approx(1.0)
+
+
+TOLD = (Task("facts", OPEN.examples, group="instructed knowledge", zero_shot=True),)
+
+
+def test_what_is_asked_zero_shot_alone_is_a_part_of_its_own():
+    """At 0 shots by hand: (.9 + .6 + .3) / (.9 + .9 + .9); the headline is what it is without it."""
+    before, after = (
+        replace(
+            found,
+            tasks={**found.tasks, "facts": TOLD[0]},
+            cells={**found.cells, **evaluation({"facts": {0: accuracies}}, TOLD).cells},
+        )
+        for found, accuracies in ((BEFORE, [0.9, 0.9, 0.9]), (AFTER, [0.9, 0.6, 0.3]))
+    )
+    with_it, without = retention_report(before, after), retention_report(BEFORE, AFTER)
+    part = with_it["groups"].pop("instructed knowledge")
+    assert part["value"] == pytest.approx(1.8 / 2.7)
+    assert (part["tasks"], part["shots"]) == (1, 0)
+    assert with_it == without
+    assert {group["shots"] for group in without["groups"].values()} == {4}

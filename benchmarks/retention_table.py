@@ -16,6 +16,9 @@ PARTS = {
     "retention_inputs_unlike": "other inputs",
     "retention_other_families": "other families",
     "retention_families_practised": "families practised",
+    "retention_knowledge": "known by heart",
+    "retention_instructed_knowledge": "the same, instructed",
+    "retention_instructed": "instructions",
 }
 # Claims in circulation (hypotheses, not results) and predictions of a theory: method, what is claimed of its loss.
 CLAIMED_LOSS = {
@@ -102,7 +105,7 @@ def _row(line: Mapping[str, str]) -> Row:
         accuracy=float(line["accuracy"]),
         few_shot=float(line["accuracy_few_shot"]) if line["accuracy_few_shot"] else None,
         retention=kept,
-        parts={name: float(line[name]) for name in PARTS if line[name]},
+        parts={name: float(line[name]) for name in PARTS if line.get(name)},
         seconds=float(line["train_seconds"]),
         tokens=float(line["tokens"]),
     )

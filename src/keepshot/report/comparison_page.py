@@ -21,15 +21,20 @@ TARGET_HEADER = (
     "method", "learning rate", "steps", "target zero-shot", "few-shot kept", "inputs like the target's", "others",
     "training", "tokens", "",
 )  # fmt: skip
-PARTS_HEADER = (
-    "method", "target few-shot", "own inputs", "answers in the target's format", "in another", "families practised",
-    "other families",
-)  # fmt: skip
 TERMINAL_HEADER = (
     "", "method", "setting", "target zero-shot", "few-shot kept", "inputs like the target's", "others", "cost", "",
 )  # fmt: skip
 GROUPS = ("inputs like target", "inputs unlike target")
-PARTS = ("own-input", "format matches target", "format differs", "families practised", "other families")
+PARTS = {
+    "own-input": "own inputs",
+    "format matches target": "answers in the target's format",
+    "format differs": "in another",
+    "families practised": "families practised",
+    "other families": "other families",
+    "knowledge": "known by heart",
+    "instructed knowledge": "the same, instructed",
+    "instructed": "instructions",
+}
 
 
 def comparison_page(folder: str | Path) -> Path:
@@ -130,7 +135,7 @@ def _part(found: Comparison, target: TargetFigures | None) -> dict[str, object]:
         "chip": CHIPS[advice.verdict],
         "figure": as_svg(front_figure(found, target, methods), f"front-{name}", description) if shown else "",
         "table": Table(TARGET_HEADER, tuple(_row(n, method, advice) for n, method in enumerate(methods, start=1))),
-        "parts": Table(PARTS_HEADER, tuple(_parts_row(method) for method in methods)),
+        "parts": _parts_table(methods),
         "links": [_links(found, method) for method in methods],
         "tried": Table(
             ("method", "learning rate", "steps", "target", "few-shot kept", ""),
@@ -155,9 +160,14 @@ def _row(number: int, method: MethodFigures, advice: Advice) -> tuple[str, ...]:
     )
 
 
-def _parts_row(method: MethodFigures) -> tuple[str, ...]:
-    few_shot = ABSENT if method.few_shot is None else estimate(method.few_shot)
-    return (method.name, few_shot, *_of_groups(method, PARTS))
+def _parts_table(methods: Sequence[MethodFigures]) -> Table:
+    """The parts of the suite that there are."""
+    parts = [part for part in PARTS if any(method.groups.get(part) is not None for method in methods)]
+    rows = []
+    for method in methods:
+        few_shot = ABSENT if method.few_shot is None else estimate(method.few_shot)
+        rows.append((method.name, few_shot, *_of_groups(method, parts)))
+    return Table(("method", "target few-shot", *(PARTS[part] for part in parts)), tuple(rows))
 
 
 def _of_groups(method: MethodFigures, groups: Sequence[str]) -> list[str]:

@@ -23,7 +23,7 @@ COLUMNS = (
     "validation_retention", "accuracy", "accuracy_few_shot", "retention", "retention_low", "retention_high",
     "retention_own_input", "retention_suite", "retention_inputs_like", "retention_inputs_unlike",
     "retention_format_matches", "retention_format_differs", "retention_families_practised", "retention_other_families",
-    "train_seconds", "tokens",
+    "retention_knowledge", "retention_instructed_knowledge", "retention_instructed", "train_seconds", "tokens",
 )  # fmt: skip
 GROUPS = {
     "retention_own_input": "own-input",
@@ -34,6 +34,9 @@ GROUPS = {
     "retention_format_differs": "format differs",
     "retention_families_practised": "families practised",
     "retention_other_families": "other families",
+    "retention_knowledge": "knowledge",
+    "retention_instructed_knowledge": "instructed knowledge",
+    "retention_instructed": "instructed",
 }
 
 

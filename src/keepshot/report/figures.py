@@ -22,6 +22,12 @@ from keepshot.report.record import Curve, Estimate, Report, TaskCurves
 from keepshot.report.training import TrainingLog
 from keepshot.report.wording import kept_at
 
+SECTIONS = {
+    "suite": "with inputs of their own",
+    "knowledge": "what is known by heart",
+    "own-input": "over the target's own inputs",
+    "zero-shot": "with an instruction and no examples",
+}
 LINES = ((AFTER, "-"), (BEFORE, "-"), (INK, "--"), (AFTER, ":"), (MUTED, "-."))
 """Colour and dash of the streams' losses; the labels at their ends tell them apart, not the colour alone."""
 
@@ -40,14 +46,18 @@ def draw(report: Report, log: TrainingLog | None) -> dict[str, Figure]:
 
 
 def ordered_tasks(tasks: Sequence[TaskCurves], shots: int) -> list[TaskCurves]:
-    """Tasks with inputs of their own first, and in each group the greatest loss first."""
+    """Tasks by their section, those with inputs of their own first, and in each the greatest loss first."""
 
-    def rank(task: TaskCurves) -> tuple[bool, float, str]:
-        before, after = task.before.get(shots), task.after.get(shots)
+    def rank(task: TaskCurves) -> tuple[int, float, str]:
+        before, after = (curve.get(task.asked_at(shots)) for curve in (task.before, task.after))
         change = 1.0 if before is None or after is None else after.accuracy.value - before.accuracy.value
-        return task.group == "own-input", change, task.name
+        return tuple(SECTIONS).index(_section(task)), change, task.name
 
     return sorted(tasks, key=rank)
+
+
+def _section(task: TaskCurves) -> str:
+    return "zero-shot" if task.zero_shot else task.group if task.group in SECTIONS else "suite"
 
 
 def _curves(task: TaskCurves) -> Figure:
@@ -91,18 +101,17 @@ def _curve(axis: Axes, curve: Curve, shots: Sequence[int], colour: str) -> float
 def _tasks(tasks: Sequence[TaskCurves], shots: int) -> Figure:
     """A dumbbell for each task, from before to after; the upright ticks are chance."""
     ordered = ordered_tasks(tasks, shots)
-    own = [task.group == "own-input" for task in ordered]
-    headed = any(own) and not all(own)
-    figure, axis = panel(1.0 + 0.27 * (len(tasks) + 2 * headed))
+    sections = [_section(task) for task in ordered]
+    heads = len(set(sections)) if len(set(sections)) > 1 else 0
+    figure, axis = panel(1.0 + 0.27 * (len(tasks) + heads))
     row = 0
     names: list[tuple[int, str]] = []
     for number, task in enumerate(ordered):
-        if headed and (number == 0 or own[number] != own[number - 1]):
-            words = "over the target's own inputs" if own[number] else "with inputs of their own"
-            axis.text(0, row, words, color=MUTED, fontsize=8.5, va="center", fontstyle="italic")
+        if heads and (number == 0 or sections[number] != sections[number - 1]):
+            axis.text(0, row, SECTIONS[sections[number]], color=MUTED, fontsize=8.5, va="center", fontstyle="italic")
             row += 1
         names.append((row, cut(task.name, 24)))
-        _dumbbell(axis, task, shots, row)
+        _dumbbell(axis, task, task.asked_at(shots), row)
         row += 1
     axis.set_yticks([place for place, _ in names], [name for _, name in names])
     axis.tick_params(axis="y", labelcolor=INK)

@@ -50,7 +50,8 @@ class TaskCurves:
         chance: Accuracy without looking at the input.
         before: The base model.
         after: The tuned model.
-        group: `suite` or `own-input`.
+        group: Of `keepshot.tasks.example.Group`.
+        zero_shot: Whether it was asked without examples alone, and has no part in the means.
         format_matches_target: Whether answers look as the target's do; None where the file does not say.
     """
 
@@ -60,7 +61,12 @@ class TaskCurves:
     before: Curve
     after: Curve
     group: str = "suite"
+    zero_shot: bool = False
     format_matches_target: bool | None = None
+
+    def asked_at(self, shots: int) -> int:
+        """The shot count that stands for the task where `shots` stands for the others."""
+        return 0 if self.zero_shot else shots
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +221,7 @@ def _task(field: Field, name: str) -> TaskCurves:
         before=_curve(field.at("before")),
         after=_curve(field.at("after")),
         group=field.text_or("group", "suite"),
+        zero_shot=bool((alone := field.find("zero_shot")) and alone.value),
         format_matches_target=None if matches is None else bool(matches.value),
     )
 

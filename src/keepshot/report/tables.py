@@ -47,19 +47,22 @@ def curve_table(report: Report) -> Table:
 def group_table(report: Report) -> Table:
     """What was kept of the few-shot ability, in parts of the suite."""
     members = report.retention.group_sizes
-    rows = [("All held-out tasks", str(len(report.tasks)), estimate(report.retention.estimate))]
+    few_shot = sum(not task.zero_shot for task in report.tasks)
+    rows = [("All held-out tasks", str(few_shot), estimate(report.retention.estimate))]
     for name, kept in report.retention.groups.items():
         rows.append((GROUPS.get(name, name), str(members[name]) if name in members else ABSENT, estimate(kept)))
     return Table(("", "tasks", f"kept at {report.shots} shots"), tuple(rows))
 
 
 def task_table(report: Report) -> Table:
-    """Each held-out task at the headline's shot count, in the order of its figure."""
+    """Each held-out task at the headline's shot count (or without examples), in the order of its figure."""
     rows = []
     for task in ordered_tasks(report.tasks, report.shots):
-        before, after = task.before.get(report.shots), task.after.get(report.shots)
-        rows.append((task.name, task.metric.replace("_", " "), percent(task.chance), accuracy(before), accuracy(after)))
-    return Table(("task", "scored by", "chance", "before", "after"), tuple(rows))
+        shots = task.asked_at(report.shots)
+        before, after = task.before.get(shots), task.after.get(shots)
+        scored = task.metric.replace("_", " ")
+        rows.append((task.name, scored, str(shots), percent(task.chance), accuracy(before), accuracy(after)))
+    return Table(("task", "scored by", "examples", "chance", "before", "after"), tuple(rows))
 
 
 def cost_table(report: Report) -> Table:

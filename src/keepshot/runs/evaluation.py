@@ -279,6 +279,7 @@ def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
                 "chance": task.chance,
                 "metric": task.metric or task.scoring,
                 "group": task.group,
+                "zero_shot": task.zero_shot,
                 "shots": curve_points(evaluation, [name]),
             }
             for name, task in evaluation.tasks.items()

@@ -88,6 +88,7 @@ def run_report(result: Result) -> dict[str, Any]:
             "tasks": {
                 task.name: {
                     "group": task.group,
+                    "zero_shot": task.zero_shot,
                     "family": task.family,
                     "nearness": nearness(task, target.task),
                     "chance": task.chance,

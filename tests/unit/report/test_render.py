@@ -1,3 +1,4 @@
+import copy
 import json
 import re
 from collections import Counter
@@ -8,6 +9,9 @@ from typing import Any
 import pytest
 
 from keepshot.errors import RunError
+from keepshot.report import read_report, tables
+from keepshot.report.drawing import style
+from keepshot.report.figures import _tasks, ordered_tasks
 from keepshot.report.render import render
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
@@ -94,7 +98,20 @@ def zero_shots_do_not_fit(numbers: dict[str, Any]) -> dict[str, Any]:
     return numbers | {"gain": None, "gain_interval": None}
 
 
-VARIANTS = [hostile, nothing_measured, context_too_short, worse, no_tasks, zero_shots_do_not_fit]
+def told(numbers: dict[str, Any]) -> dict[str, Any]:
+    """A task that is asked with an instruction and without examples, another of what is known."""
+    tasks = numbers["held_out"]["tasks"]
+    for name, group in (("told-facts", "instructed knowledge"), ("capitals", "knowledge")):
+        tasks[name] = copy.deepcopy(next(iter(tasks.values()))) | {"group": group, "chance": 0.0}
+    tasks["told-facts"]["zero_shot"] = True
+    for when, value in (("before", 0.98), ("after", 0.31)):
+        curve = tasks["told-facts"][when]
+        tasks["told-facts"][when] = dict.fromkeys(curve) | {"0": curve["0"] | {"accuracy": value}}
+    numbers["retention"]["groups"]["instructed knowledge"] = {"value": 0.316, "low": 0.2, "high": 0.4, "tasks": 1}
+    return numbers
+
+
+VARIANTS = [told, hostile, nothing_measured, context_too_short, worse, no_tasks, zero_shots_do_not_fit]
 
 
 def page_of(folder: Path) -> tuple[str, Page]:
@@ -200,3 +217,23 @@ def test_a_broken_report_writes_nothing(numbers: dict[str, Any], make_run) -> No
     with pytest.raises(RunError):
         render(folder)
     assert sorted(file.name for file in folder.iterdir()) == ["metrics.jsonl", "report.json"]
+
+
+def test_what_is_asked_without_examples_stands_by_itself(numbers: dict[str, Any], make_run) -> None:
+    report = read_report(make_run(told(numbers)))
+    rows = {row[0]: row for row in tables.task_table(report).rows}
+    assert rows["told-facts"][2:4] == ("0", "0%")
+    assert rows["told-facts"][4].startswith("98.0%")
+    assert rows["told-facts"][5].startswith("31.0%")
+    assert rows["capitals"][2] == "16"
+    ordered = [task.name for task in ordered_tasks(report.tasks, report.shots)]
+    assert ordered[-1] == "told-facts"
+    assert ordered.index("capitals") < min(ordered.index(t.name) for t in report.tasks if t.group == "own-input")
+    groups = {row[0]: row[1:] for row in tables.group_table(report).rows}
+    assert groups["All held-out tasks"][0] == str(len(report.tasks) - 1)
+    assert groups["What is known by heart, with an instruction, zero-shot"] == ("1", "32% [20, 40]")
+    with style():
+        figure = _tasks(report.tasks, report.shots)
+    words = {text.get_text() for axis in figure.axes for text in axis.texts}
+    assert {"what is known by heart", "with an instruction and no examples"} <= words
+    assert "does not fit" not in words

@@ -93,13 +93,29 @@ def evaluate(
         show.say(f"left out: {name} has no finite set of labels, which {labels} labels need")
     with show.evaluation_progress() as progress:
         store = None if no_cache else cache or runs.default_cache()
-        asked: dict[str, Any] = {
-            "suite": tasks, "plan": plan, "template": template, "output": output, "cache": store, "progress": progress,
-        }  # fmt: skip
         if prompt is not None:
-            found = [runs.evaluate(model, prompt=prompt, **asked)]
+            found = [
+                runs.evaluate(
+                    model,
+                    suite=tasks,
+                    plan=plan,
+                    template=template,
+                    output=output,
+                    cache=store,
+                    progress=progress,
+                    prompt=prompt,
+                )
+            ]
         else:
-            found = runs.evaluate_against([model, *(against or ()), *(tuned or ())], **asked)
+            found = runs.evaluate_against(
+                [model, *(against or ()), *(tuned or ())],
+                suite=tasks,
+                plan=plan,
+                template=template,
+                output=output,
+                cache=store,
+                progress=progress,
+            )
     _show(found)
     if output:
         show.say(f"written: {output}")

@@ -77,6 +77,9 @@ def against_lines(base: str, tuned: Mapping[str, Any]) -> Iterator[str]:
         yield f"  retention: not measurable, {kept['reason']}"
     else:
         yield f"  retention at {kept['shots']} shots: {kept['value']:.3f} [{kept['low']:.3f}, {kept['high']:.3f}]"
+    for name, part in kept["groups"].items():
+        if part is not None and part["shots"] == 0:
+            yield f"  {name}, at 0 shots: {part['value']:.3f} [{part['low']:.3f}, {part['high']:.3f}]"
 
 
 def method_lines(methods: Sequence[Mapping[str, str]]) -> Iterator[str]:
@@ -92,5 +95,5 @@ def method_lines(methods: Sequence[Mapping[str, str]]) -> Iterator[str]:
 
 
 def _cell(point: Mapping[str, float] | None, field: str, digits: int = 2) -> str:
-    """A number of a curve's point; a dash where the shot count does not fit the context."""
+    """A number of a curve's point; a dash where it was not asked, or does not fit the context."""
     return "–" if point is None else f"{point[field]:.{digits}f}"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from random import Random
 from typing import Protocol, runtime_checkable
 
 from keepshot.episodes.episode import Episode, Scored
@@ -16,6 +17,8 @@ from keepshot.tasks.universe import (
     draw_instructed,
     draw_task,
 )
+
+_LOOKS = 100  # for an input that is not asked, before another task is drawn
 
 
 @runtime_checkable
@@ -112,6 +115,7 @@ class Universe:
         apart_from: Tasks that must not be drawn: a draw that answers one of these as it does is drawn again.
         scored: Which answers are trained on.
         drawn_from: Families of the universe.
+        asked: Inputs with answers that must not be drawn.
     """
 
     stream: str
@@ -120,6 +124,7 @@ class Universe:
     apart_from: Sequence[Task] = ()
     scored: Scored = "all"
     drawn_from: Sequence[str] = FAMILIES
+    asked: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def size(self) -> int | None:
@@ -134,12 +139,20 @@ class Universe:
     def draw(self, index: int) -> Episode:
         """The episode at `index`."""
         r = generator(self.seed, "universe", self.stream, index)
-        task = draw_task(r, families=self.drawn_from)
-        while any(_answers_as(task, other) for other in self.apart_from):
+        while True:
             task = draw_task(r, families=self.drawn_from)
-        inputs = [task.draw(r) for _ in range(r.randint(*self.shots) + 1)]
-        examples = tuple(Example(text, task.answer(text)) for text in inputs)
-        return Episode(self.stream, f"{self.stream} episode {index} ({task.name})", examples, self.scored)
+            if any(_answers_as(task, other) for other in self.apart_from):
+                continue
+            examples = tuple(self._example(r, task) for _ in range(r.randint(*self.shots) + 1))
+            if None not in examples:
+                break
+        found = tuple(example for example in examples if example is not None)
+        return Episode(self.stream, f"{self.stream} episode {index} ({task.name})", found, self.scored)
+
+    def _example(self, r: Random, task: SyntheticTask) -> Example | None:
+        """One that is not asked; None where none is found."""
+        drawn = (task.example(r) for _ in range(_LOOKS))
+        return next((example for example in drawn if (example.input, example.output) not in self.asked), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +186,9 @@ class InstructedUniverse:
         r = generator(self.seed, "universe", self.stream, index)
         while True:
             task = draw_instructed(r, families=self.drawn_from)
-            text = task.draw(r)
-            if (text, task.answer(text)) not in self.asked:
+            example = task.example(r)
+            if (example.input, example.output) not in self.asked:
                 break
-        example = Example(text, task.answer(text), instruction=task.instruction)
         return Episode(self.stream, f"{self.stream} example {index} ({task.name})", (example,))
 
 

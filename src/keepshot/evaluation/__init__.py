@@ -2,7 +2,7 @@
 
 from keepshot.evaluation.asking import Subject
 from keepshot.evaluation.backend import Backend, Score
-from keepshot.evaluation.curve import Evaluation, curve_points, evaluate_tasks, few_shot
+from keepshot.evaluation.curve import Evaluation, curve_points, evaluate_tasks, few_shot_tasks
 from keepshot.evaluation.gate import GateResult, Verdict, gate_report, gate_verdict
 from keepshot.evaluation.items import Item, read_items, write_items
 from keepshot.evaluation.local import LocalModel, model_identity
@@ -52,7 +52,7 @@ __all__ = [
     "curve_points",
     "difference",
     "evaluate_tasks",
-    "few_shot",
+    "few_shot_tasks",
     "format_matches",
     "gain_kept",
     "gate_report",

@@ -1,7 +1,7 @@
 """The n-shot curve of a model on tasks."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,8 @@ class Evaluation:
         model: Name of the model.
         plan: What was asked.
         tasks: By name.
-        cells: Items by task and shot count; a shot count that does not fit the context is absent.
+        cells: Items by task and shot count; a shot count that does not fit the context, or that a task which is asked
+            zero-shot alone does not have, is absent.
         shared_context: Whether contexts and queries were computed once; false where the architecture does not allow it.
     """
 
@@ -123,9 +124,9 @@ def evaluate_tasks(
     return _evaluation(subject, suite, plan, [*answered, *ask_sets(plan.sets, wanted)])
 
 
-def few_shot(tasks: Mapping[str, Task]) -> list[str]:
+def few_shot_tasks(tasks: Iterable[Task]) -> list[str]:
     """Names of the tasks that are asked with demonstrations: those that few-shot ability is measured on."""
-    return [name for name, task in tasks.items() if not task.zero_shot]
+    return [task.name for task in tasks if not task.zero_shot]
 
 
 def _asked_shots(task: Task, plan: EvaluationPlan) -> tuple[int, ...]:
@@ -146,7 +147,7 @@ def _draw(task: Task, index: int, plan: EvaluationPlan) -> DemonstrationSet:
 
 def _sets_wanted(first: Evaluation, half_width: float) -> int:
     """Sets after which the mean accuracy at the largest shot count that fits all tasks is known well enough."""
-    tasks = few_shot(first.tasks)
+    tasks = few_shot_tasks(first.tasks.values())
     fits = [n for n in first.plan.shots if tasks and all((task, n) in first.cells for task in tasks)]
     if not fits:
         return first.plan.sets

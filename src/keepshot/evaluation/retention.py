@@ -1,7 +1,7 @@
 """How much few-shot ability is left: retention and its companions.
 
 Retention at n shots is the sum over tasks of (after - chance) divided by the sum of (before - chance). All tasks of the
-suite enter, never a choice made by looking at this run's results.
+suite that are asked with demonstrations enter, never a choice made by looking at this run's results.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keepshot.errors import RunError
-from keepshot.evaluation.curve import Evaluation, few_shot
+from keepshot.evaluation.curve import Evaluation, few_shot_tasks
 from keepshot.evaluation.items import Item
 from keepshot.evaluation.statistics import Estimate, mean_estimate, minimum_detectable, ratio_estimate, unseen
 from keepshot.tasks.example import Task
@@ -88,7 +88,7 @@ def retention_report(
     `minimum_detectable_drop` is the drop from 1 that would be found significant with 80 % power, at the spread of the
     headline.
     """
-    tasks = few_shot(before.tasks)
+    tasks = few_shot_tasks(before.tasks.values())
     shots = headline_shots(before, after, tasks)
     value = retention(before, after, tasks, shots) if shots is not None else None
     report: dict[str, Any] = {**_fields(value), "shots": shots}
@@ -208,7 +208,7 @@ def _fields(value: Estimate | None) -> dict[str, Any]:
 
 def _why_none(before: Evaluation, after: Evaluation, tasks: Sequence[str], shots: int | None) -> str:
     if not tasks:
-        return "the suite has no tasks; choose one that has"
+        return "the suite has no tasks that are asked with examples; choose one that has"
     if max(before.plan.shots) == 0:
         return "no shot count above 0 was asked for; add some, such as 4 and 16"
     if shots is None:

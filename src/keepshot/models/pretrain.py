@@ -21,6 +21,7 @@ from keepshot.files import new_folder, write_json
 from keepshot.models.mini_card import CARD, measured_card
 from keepshot.models.pretrain_state import (
     SIZES,
+    MadeFor,
     ModelSize,
     PretrainSettings,
     PretrainState,
@@ -103,10 +104,12 @@ def pretrain(
     if checkpoint.exists() and not resume:
         raise RunError(f"{checkpoint} holds an unfinished run: resume it, or delete the folder to begin anew")
     state = new_state(settings, seed, device)
+    made_for = MadeFor(settings, seed, minutes if settings.steps is None else None)
     if resume:
-        restore(state, checkpoint, settings, seed)
+        restore(state, checkpoint, made_for)
     with batches(seed, settings.rows, settings.length, settings.workers, start=state.step) as stream:
-        _train(state, stream, settings, minutes * 60, _Outlets(checkpoint, seed, report))
+        _train(state, stream, settings, minutes * 60, _Outlets(checkpoint, made_for, report))
+    save_checkpoint(state, checkpoint, made_for)  # measuring takes a while
     _save(state, output, settings, seed)
     shutil.rmtree(checkpoint, ignore_errors=True)
 
@@ -116,7 +119,7 @@ class _Outlets:
     """Where training reports to while it runs."""
 
     checkpoint: Path
-    seed: int
+    made_for: MadeFor
     report: Callable[[PretrainProgress], None] | None
 
 
@@ -159,7 +162,7 @@ def _train(
             if outlets.report:
                 outlets.report(progress)
         if time.monotonic() - saved >= settings.checkpoint_s:
-            save_checkpoint(state, outlets.checkpoint, settings, outlets.seed)
+            save_checkpoint(state, outlets.checkpoint, outlets.made_for)
             saved = time.monotonic()
 
 

@@ -132,7 +132,16 @@ def _optimisers(model: LlamaForCausalLM, settings: PretrainSettings) -> tuple[to
     )
 
 
-def save_checkpoint(state: PretrainState, path: Path, settings: PretrainSettings, seed: int) -> None:
+@dataclass(frozen=True, slots=True)
+class MadeFor:
+    """The run that a checkpoint belongs to: its settings, its seed, and its minutes where these end the schedule."""
+
+    settings: PretrainSettings
+    seed: int
+    minutes: float | None
+
+
+def save_checkpoint(state: PretrainState, path: Path, made_for: MadeFor) -> None:
     """Weights and moments in float32, so that the resumed run makes the steps that the straight one makes."""
     named = dict(state.model.named_parameters())
     weights = {name: parameter.detach() for name, parameter in named.items()}
@@ -140,21 +149,20 @@ def save_checkpoint(state: PretrainState, path: Path, settings: PretrainSettings
     with new_folder(path) as folder:
         save_file(weights, folder / "weights.safetensors")
         save_file(moments, folder / "moments.safetensors")
-        made_for = {"seed": seed, "settings": asdict(settings)}
-        write_json(folder / "state.json", {**made_for, "step": state.step, "elapsed_s": state.elapsed_s})
+        write_json(folder / "state.json", {**asdict(made_for), "step": state.step, "elapsed_s": state.elapsed_s})
 
 
-def restore(state: PretrainState, path: Path, settings: PretrainSettings, seed: int) -> None:
+def restore(state: PretrainState, path: Path, made_for: MadeFor) -> None:
     """Continue from a checkpoint: the state is that of the run which wrote it.
 
     Raises:
-        RunError: There is none, or it is of another seed or other settings.
+        RunError: There is none, or it is of another run.
     """
     if not path.exists():
         raise RunError(f"{path} does not exist: there is no checkpoint to resume from")
     saved = read_json(path / "state.json")
-    if saved.get("seed") != seed or saved.get("settings") != asdict(settings):
-        raise RunError(f"{path} belongs to a run of another seed or other settings: resume with those of that run")
+    if {name: saved.get(name) for name in asdict(made_for)} != asdict(made_for):
+        raise RunError(f"{path} belongs to a run of another seed, size or duration: resume with those of that run")
     weights = load_file(path / "weights.safetensors")
     moments = load_file(path / "moments.safetensors")
     for name, parameter in state.model.named_parameters():

@@ -160,6 +160,11 @@ class Report:
     prompt_path: str = ""
 
     @property
+    def few_shot_tasks(self) -> int:
+        """How many held-out tasks were asked with examples."""
+        return sum(not task.zero_shot for task in self.tasks)
+
+    @property
     def shots(self) -> int:
         """The shot count of the headline; where retention has none, the largest that both held-out curves have."""
         if self.retention.shots is not None:

@@ -8,6 +8,7 @@ from keepshot.report.record import Report
 from keepshot.report.wording import (
     ABSENT,
     GROUPS,
+    ZERO_SHOT_GROUPS,
     accuracy,
     count,
     duration,
@@ -47,11 +48,11 @@ def curve_table(report: Report) -> Table:
 def group_table(report: Report) -> Table:
     """What was kept of the few-shot ability, in parts of the suite."""
     members = report.retention.group_sizes
-    few_shot = sum(not task.zero_shot for task in report.tasks)
-    rows = [("All held-out tasks", str(few_shot), estimate(report.retention.estimate))]
+    rows = [("All held-out tasks", str(report.few_shot_tasks), str(report.shots), estimate(report.retention.estimate))]
     for name, kept in report.retention.groups.items():
-        rows.append((GROUPS.get(name, name), str(members[name]) if name in members else ABSENT, estimate(kept)))
-    return Table(("", "tasks", f"kept at {report.shots} shots"), tuple(rows))
+        shots = "0" if name in ZERO_SHOT_GROUPS else str(report.shots)
+        rows.append((GROUPS.get(name, name), str(members[name]) if name in members else ABSENT, shots, estimate(kept)))
+    return Table(("", "tasks", "examples", "kept"), tuple(rows))
 
 
 def task_table(report: Report) -> Table:

@@ -21,8 +21,8 @@ GROUPS = {
     "suite": "Tasks with inputs of their own",
     "own-input": "Tasks over the target's own inputs",
     "knowledge": "What is known by heart, from examples",
-    "instructed": "What an instruction asks for, zero-shot",
-    "instructed knowledge": "What is known by heart, with an instruction, zero-shot",
+    "instructed": "What an instruction asks for",
+    "instructed knowledge": "What is known by heart, with an instruction",
     "format matches target": "Answers in the target's format",
     "format differs": "Answers in another format",
     "inputs like target": "Inputs that look like the target's",
@@ -30,6 +30,8 @@ GROUPS = {
     "families practised": "Families of tasks that training showed",
     "other families": "Families that it did not show",
 }
+
+ZERO_SHOT_GROUPS = ("instructed", "instructed knowledge")
 
 
 def percent(value: float, digits: int = 0) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from keepshot.errors import ConfigError
-from keepshot.evaluation import Evaluation, EvaluationPlan, evaluate_tasks, few_shot, headline_shots, retention
+from keepshot.evaluation import Evaluation, EvaluationPlan, evaluate_tasks, few_shot_tasks, headline_shots, retention
 from keepshot.models.load import CausalLM
 from keepshot.prompts import TemplateName, encode
 from keepshot.runs.evaluation import as_subject
@@ -131,7 +131,7 @@ class RetentionCallback(TrainerCallback):
     def _look(self, model: CausalLM, step: int) -> Watched:
         assert self._base is not None
         after = self._ask(model)
-        tasks = few_shot({task.name: task for task in self.suite.tasks})
+        tasks = few_shot_tasks(self.suite.tasks)
         shots = headline_shots(self._base, after, tasks)
         kept = None if shots is None else retention(self._base, after, tasks, shots)
         accuracies = after.accuracy("target", 0) if self.target else None

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from keepshot.errors import RunError
-from keepshot.evaluation import Estimate, Evaluation, few_shot, headline_shots, retention
+from keepshot.evaluation import Estimate, Evaluation, few_shot_tasks, headline_shots, retention
 from keepshot.files import read_json
 from keepshot.runs.cells import VALIDATION, Tried, base_folder, cell_folder, cell_run, choosing, tried
 from keepshot.runs.choice import Setting, choose, mean_by_seed, threshold
@@ -145,7 +145,7 @@ def _kept(run: Run, before: Evaluation, done: Tried) -> float | None:
     if done.failed:
         return None
     after = answered(run, VALIDATION, _nobody)
-    tasks = few_shot({task.name: task for task in run.suite.tasks})
+    tasks = few_shot_tasks(run.suite.tasks)
     most = headline_shots(before, after, tasks)
     if most is None:
         return None

@@ -25,7 +25,7 @@ from keepshot.evaluation import (
     curve_points,
     difference,
     evaluate_tasks,
-    few_shot,
+    few_shot_tasks,
     read_items,
     retention_report,
     write_items,
@@ -284,7 +284,7 @@ def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
             }
             for name, task in evaluation.tasks.items()
         },
-        "mean": curve_points(evaluation, few_shot(evaluation.tasks)),
+        "mean": curve_points(evaluation, few_shot_tasks(evaluation.tasks.values())),
         "sets": evaluation.sets,
         "queries": evaluation.plan.queries,
         "shots": list(evaluation.plan.shots),
@@ -299,13 +299,14 @@ def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
 
 def half_width(evaluation: Evaluation) -> float:
     """Half the 95 % interval of the mean accuracy at the largest shot count that fits all tasks; inf without one."""
-    points = [point for point in curve_points(evaluation, few_shot(evaluation.tasks)).values() if point is not None]
+    curve = curve_points(evaluation, few_shot_tasks(evaluation.tasks.values()))
+    points = [point for point in curve.values() if point is not None]
     return (points[-1]["high"] - points[-1]["low"]) / 2 if points else float("inf")
 
 
 def against_json(base: Evaluation, tuned: Evaluation) -> dict[str, Any]:
     """What became of the base: the tuned model's evaluation, retention, and the difference at every shot count."""
-    tasks = few_shot(base.tasks)
+    tasks = few_shot_tasks(base.tasks.values())
     differences = {n: difference(base, tuned, tasks, n) for n in base.plan.shots}
     return {
         **evaluation_json(tuned),

@@ -12,7 +12,7 @@ from keepshot.evaluation import (
     Evaluation,
     check_paired,
     curve_points,
-    few_shot,
+    few_shot_tasks,
     format_matches,
     gate_report,
     mean_estimate,
@@ -65,7 +65,7 @@ def run_report(result: Result) -> dict[str, Any]:
     config, target, before, after = result.config, result.target, result.before, result.after
     check_paired(before, after)
     held_out = [task.name for task in result.suite.tasks]
-    few_shot_names = few_shot({task.name: task for task in result.suite.tasks})
+    few_shot_names = few_shot_tasks(result.suite.tasks)
     retention = retention_report(_only(before, held_out), _only(after, held_out), target.task, result.practised)
     cost = {name: value for name, value in result.cost.items() if name not in ("method", "learning_rate")}
     return {

@@ -19,7 +19,7 @@ from keepshot.evaluation import (
     Subject,
     curve_points,
     evaluate_tasks,
-    few_shot,
+    few_shot_tasks,
     retention,
     retention_report,
 )
@@ -134,9 +134,9 @@ class _Judge:
         for shots in sorted((n for n in self.setup.plan.shots if n), reverse=True):
             plan = replace(self.setup.plan, shots=(shots,), sets=settings.search_sets, queries=settings.search_queries)
             found = self._ask(model, "base", self.setup.questions.suite, plan)
-            if all((task, shots) in found.cells for task in few_shot(found.tasks)):
+            if all((task, shots) in found.cells for task in few_shot_tasks(found.tasks.values())):
                 break
-        if retention(found, found, few_shot(found.tasks), shots) is None:
+        if retention(found, found, few_shot_tasks(found.tasks.values()), shots) is None:
             raise RunError(f"nothing can be chosen by the validation suite: {retention_report(found, found)['reason']}")
         return found
 
@@ -167,7 +167,7 @@ class _Judge:
         lost = np.array([before.score - after.score for before, after in zip(tuned.items, found.items, strict=True)])
         error = float(lost.std(ddof=1)) / math.sqrt(lost.size) if lost.size > 1 else 0.0
         others = self._ask(model, "point", self.setup.questions.suite, base.plan)
-        kept = retention(base, others, few_shot(base.tasks), base.plan.shots[0])
+        kept = retention(base, others, few_shot_tasks(base.tasks.values()), base.plan.shots[0])
         assert kept is not None, "the base can do the tasks"
         return Measured(Estimate(point["accuracy"], point["low"], point["high"]), float(lost.mean()) + error, kept)
 

@@ -5,7 +5,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from keepshot.evaluation import Estimate, Evaluation, check_paired, curve_points, difference, retention_report
+from keepshot.evaluation import (
+    Estimate,
+    Evaluation,
+    check_paired,
+    curve_points,
+    difference,
+    few_shot_tasks,
+    retention_report,
+)
 from keepshot.runs.folder import versions
 from keepshot.runs.rescue_search import Found, Point
 from keepshot.runs.rescue_setup import Setup
@@ -36,6 +44,7 @@ def rescue_json(rescue: Rescue) -> dict[str, Any]:
     """The content of `rescue.json`."""
     questions, settings, found = rescue.setup.questions, rescue.setup.settings, rescue.found
     target, held_out = questions.report_target, [task.name for task in questions.report_suite.tasks]
+    with_examples = few_shot_tasks(questions.report_suite.tasks)
     evaluations = rescue.evaluations
     others = {name: _without(evaluation, target.name) for name, evaluation in evaluations.items()}
     after = ("tuned", "rescued")
@@ -60,7 +69,7 @@ def rescue_json(rescue: Rescue) -> dict[str, Any]:
         "held_out": {
             "suite": questions.report_suite.name,
             "tasks": held_out,
-            **{name: curve_points(evaluation, held_out) for name, evaluation in evaluations.items()},
+            **{name: curve_points(evaluation, with_examples) for name, evaluation in evaluations.items()},
         },
         "retention": {name: retention_report(others["base"], others[name], target) for name in after},
         "validation": {

@@ -1,6 +1,6 @@
 """A strategy's streams as samplers over a run's data and sources."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from keepshot.config import RunConfig, SourceConfig
@@ -59,14 +59,18 @@ def _universe_sampler(
 ) -> Universe | InstructedUniverse:
     """Of the bundled universe: examples with an instruction, or few-shot episodes without one."""
     if spec.sampler == "k-shot":
-        return Universe(spec.name, spec.shots, seed, asked, spec.scored, families or FAMILIES)
+        told = _questions(task for task in asked if task.zero_shot)
+        return Universe(spec.name, spec.shots, seed, asked, spec.scored, families or FAMILIES, told)
     if unknown := sorted(set(families) - set(INSTRUCTED_FAMILIES)):
         raise ConfigError(
             f"families {', '.join(unknown)} of the universe have no instructions, which the zero-shot stream "
             f"{spec.name!r} needs; those that have are: {', '.join(INSTRUCTED_FAMILIES)}"
         )
-    questions = frozenset((example.input, example.output) for task in asked for example in task.examples)
-    return InstructedUniverse(spec.name, seed, questions, families or INSTRUCTED_FAMILIES)
+    return InstructedUniverse(spec.name, seed, _questions(asked), families or INSTRUCTED_FAMILIES)
+
+
+def _questions(tasks: Iterable[Task]) -> frozenset[tuple[str, str]]:
+    return frozenset((example.input, example.output) for task in tasks for example in task.examples)
 
 
 def _target_sampler(spec: StreamSpec, seed: int, target: TargetData) -> Sampler:

@@ -78,9 +78,8 @@ class Task:
         drawn_as: The task whose demonstrations and queries are drawn for this one, so that both are asked the
             same; empty is itself.
         group: `suite` for tasks over inputs of their own, `own-input` for tasks over the target's inputs, `knowledge`
-            for what a model knows by heart, `instructed` for what an instruction asks for.
-        zero_shot: Asked without demonstrations alone, since its instructions say what is asked; it has no part in
-            few-shot ability.
+            for what a model knows by heart; `instructed` and `instructed knowledge` for what instructions ask for,
+            which is asked without demonstrations alone and has no part in few-shot ability.
         family: Tasks that ask for the same kind of thing have the same; empty where it is not known.
     """
 
@@ -90,13 +89,17 @@ class Task:
     scoring: Scoring = "exact_match"
     labels: tuple[str, ...] = ()
     group: Group = "suite"
-    zero_shot: bool = False
     family: str = ""
     metric: str = ""
     wording: Wording | None = None
     stop: tuple[str, ...] = ()
     max_new_tokens: int = 64
     drawn_as: str = ""
+
+    @property
+    def zero_shot(self) -> bool:
+        """Whether it is asked without demonstrations alone."""
+        return self.group in ("instructed", "instructed knowledge")
 
     @property
     def chance(self) -> float:

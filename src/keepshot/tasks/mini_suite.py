@@ -9,7 +9,7 @@ from functools import cache
 from random import Random
 
 from keepshot.tasks.example import Example, Group, Suite, Task
-from keepshot.tasks.relation import Relation, distinct, either, letters, numbers, told
+from keepshot.tasks.relation import Relation, distinct, either, letters, numbers, of_universe
 from keepshot.tasks.universe import VOWELS, draw_instructed, word
 from keepshot.tasks.universe.facts import KINDS, RELATIONS
 from keepshot.tasks.universe.functions import shift
@@ -17,7 +17,7 @@ from keepshot.tasks.universe.lists import word_list
 from keepshot.tasks.universe.utterances import intent_task
 
 _EXAMPLES = 400  # per task, where the inputs suffice: 8 sets of 16 demonstrations and 40 queries hardly overlap
-_INSTRUCTED_EXAMPLES = 240  # about half of the facts: the others are left to training
+_INSTRUCTED_EXAMPLES = 240  # of the facts three in ten: the others are left to training
 
 
 @cache
@@ -35,17 +35,15 @@ def mini_suite() -> Suite:
         for family, relations in _FEW_SHOT.items()
         for name, relation in relations.items()
     )
-    return Suite("mini", (*few_shot, *(_instructed(*told) for told in _INSTRUCTED)))
+    return Suite("mini", (*few_shot, *(_instructed(*row) for row in _INSTRUCTED)))
 
 
 def _instructed(name: str, families: Sequence[str], group: Group) -> Task:
     def draw(random: Random) -> Example:
-        task = draw_instructed(random, families=families)
-        text = task.draw(random)
-        return Example(text, task.answer(text), instruction=task.instruction)
+        return draw_instructed(random, families=families).example(random)
 
     examples = distinct(draw, _INSTRUCTED_EXAMPLES, "suite", "mini", name)
-    return Task(name, examples, group=group, zero_shot=True)
+    return Task(name, examples, group=group)
 
 
 def _weighted_digits(text: str) -> str:
@@ -65,7 +63,7 @@ def _kinds(labels: Mapping[str, str]) -> Relation:
 
 
 def _intents(labels: Mapping[str, str]) -> Relation:
-    return told(intent_task("/".join(labels), dict(labels)), tuple(labels.values()))
+    return of_universe(intent_task("/".join(labels), dict(labels)), tuple(labels.values()))
 
 
 def _known(name: str) -> Relation:

@@ -5,7 +5,7 @@ from itertools import pairwise, product
 from random import Random
 
 from keepshot import keys
-from keepshot.tasks.relation import Relation, either, letters, numbers, told
+from keepshot.tasks.relation import Relation, either, letters, numbers, of_universe
 from keepshot.tasks.universe import VOWELS, word
 from keepshot.tasks.universe.functions import vowels
 from keepshot.tasks.universe.recall import misspelt, nearest
@@ -120,6 +120,6 @@ TARGETS: Mapping[str, tuple[str, Relation]] = {
     # Elicited: utterances as people make them.
     "utterance-team": (
         "who is to answer the utterance: clock, diary, travel, bank, kitchen or post",
-        told(intent_task("teams", _TEAMS), tuple(dict.fromkeys(_TEAMS.values()))),
+        of_universe(intent_task("teams", _TEAMS), tuple(dict.fromkeys(_TEAMS.values()))),
     ),
 }

@@ -54,7 +54,7 @@ def either(yes: str, no: str, holds: Callable[[str], bool], draw: Callable[[Rand
     return Relation(draw, lambda text: yes if holds(text) else no, (yes, no))
 
 
-def told(task: SyntheticTask, labels: tuple[str, ...] = ()) -> Relation:
+def of_universe(task: SyntheticTask, labels: tuple[str, ...] = ()) -> Relation:
     """A task of the universe."""
     return Relation(task.draw, task.answer, labels)
 

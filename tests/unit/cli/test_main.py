@@ -15,6 +15,7 @@ COMMANDS = [
     *([name] for name in ("tune", "eval", "compare", "rescue", "gate", "report", "methods", "demo")),
     ["data", "check"],
     ["mini", "pretrain"],
+    ["mini", "card"],
 ]
 
 

@@ -331,7 +331,7 @@ def test_a_shot_count_that_does_not_fit_one_task_is_null_for_all():
     assert retention(base, base, ["open"], 8).value == pytest.approx(1.0)
 
 
-TOLD = (Task("facts", OPEN.examples, group="instructed knowledge", zero_shot=True),)
+TOLD = (Task("facts", OPEN.examples, group="instructed knowledge"),)
 
 
 def test_what_is_asked_zero_shot_alone_is_a_part_of_its_own():

@@ -61,6 +61,16 @@ def affix(random: Random) -> str:
     return word(random, 1, 2)
 
 
+def prepended(start: str) -> Function[str, str]:
+    """Puts `start` before a word."""
+    return Function(f"prepend({start})", lambda text: start + text)
+
+
+def appended(end: str) -> Function[str, str]:
+    """Puts `end` after a word."""
+    return Function(f"append({end})", lambda text: text + end)
+
+
 def shift(text: str, steps: int) -> str:
     """Each letter `steps` further in the alphabet, z before a; in lower case.
 
@@ -165,8 +175,8 @@ WHOLE: tuple[Draw[str, str], ...] = (
     plain("upper", str.upper, "Use capitals."),
     plain("swap-ends", swap_ends, "Swap the ends."),
     with_constant("shift", one_of((1, -1)), shift),
-    with_constant("prepend", affix, lambda text, start: start + text),
-    with_constant("append", affix, lambda text, end: text + end),
+    lambda random: prepended(affix(random)),
+    lambda random: appended(affix(random)),
     plain("consonants", lambda text: consonants(text) or text, "Remove the vowels."),
     plain("sort", lambda text: "".join(sorted(text)), "Sort the letters."),
     plain("vowels", lambda text: vowels(text) or text, "Keep the vowels."),

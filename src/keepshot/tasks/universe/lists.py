@@ -39,7 +39,7 @@ def word_list(count: int) -> Callable[[Random], str]:
 
 def lists(random: Random, heldout: bool = False) -> SyntheticTask:
     """2 to 4 words are answered with one of them, a part of it, or all of them in some way."""
-    count = random.randint(2, 4)
+    count = random.randint(3 if heldout else 2, 4)  # of two words the second is the last
 
     draw = word_list(count)
     if not heldout and random.random() < 0.45:

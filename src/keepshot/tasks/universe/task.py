@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
+from keepshot.tasks.example import Example
+
 
 @dataclass(frozen=True, slots=True)
 class SyntheticTask:
@@ -22,6 +24,11 @@ class SyntheticTask:
     draw: Callable[[Random], str]
     answer: Callable[[str], str]
     instruction: str = ""
+
+    def example(self, random: Random) -> Example:
+        """A drawn input with its answer, and the instruction if there is one."""
+        text = self.draw(random)
+        return Example(text, self.answer(text), instruction=self.instruction)
 
 
 TaskDraw = Callable[[Random], SyntheticTask]

@@ -103,6 +103,23 @@ def figures(
     show.say(f"written: {output}")
 
 
+@theory_app.command("contexts")
+def contexts(
+    output: Annotated[Path | None, typer.Option("--output", help="A new folder for the figure and its data.")] = None,
+) -> None:
+    """What each kind of context in training leads to, in two minimal models; seconds.
+
+    Example: keepshot theory contexts --output runs/contexts
+    """
+    from keepshot.theory.context_figure import context_table, write_contexts
+
+    for line in context_table():
+        show.say(line)
+    if output is not None:
+        write_contexts(output)
+        show.say(f"written: {output}")
+
+
 def _numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]

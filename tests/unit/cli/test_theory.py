@@ -11,7 +11,7 @@ from keepshot.theory.checks import Line
 from keepshot.theory.figures import Sampling
 
 
-@pytest.mark.parametrize("command", ["check", "explore", "figures"])
+@pytest.mark.parametrize("command", ["check", "explore", "figures", "contexts"])
 def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture) -> None:
     assert run(["theory", command, "--help"]) == 0
     assert f"Example: keepshot theory {command}" in " ".join(capsys.readouterr().out.split())
@@ -69,3 +69,18 @@ def test_figures(flags: list[str], expected: Sampling, monkeypatch: pytest.Monke
     monkeypatch.setattr(import_module("keepshot.theory.figures"), "figures", lambda *given: asked.extend(given))
     assert run(["theory", "figures", "--output", "somewhere", *flags]) == 0
     assert asked[:2] == [Path("somewhere"), expected]
+
+
+def test_contexts_prints_a_table_and_writes_its_figure(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run(["theory", "contexts", "--output", str(tmp_path / "contexts")]) == 0
+    said = capsys.readouterr().out
+    assert "| similar only | .910 | .616 | .19 | .701 | .462 | .24 |" in said
+    assert {path.name for path in (tmp_path / "contexts").iterdir()} == {
+        "contexts.png", "contexts.svg", "contexts.csv", "contexts.json",
+    }  # fmt: skip
+    rows = (tmp_path / "contexts" / "contexts.csv").read_text().splitlines()
+    assert len(rows) == 1 + 2 * 6 * 41
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").write_text("x")
+    assert run(["theory", "contexts", "--output", str(tmp_path / "other")]) == 1
+    assert "holds no contexts.json" in capsys.readouterr().err

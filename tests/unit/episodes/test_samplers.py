@@ -212,3 +212,15 @@ def test_the_instructed_universe_gives_single_examples_with_an_instruction():
     drawn = {(e.input, e.output) for i in range(300) for e in apart.draw(i).examples}
     assert drawn
     assert not drawn & asked
+
+
+def test_few_shot_episodes_leave_out_what_is_asked_with_an_instruction():
+    free = Universe("s", (3, 6), 0, drawn_from=("relation", "category"))
+    facts = sorted({(e.input, e.output) for i in range(200) for e in free.draw(i).examples})
+    asked = frozenset(facts[::3])
+    apart = Universe("s", (3, 6), 0, drawn_from=("relation", "category"), asked=asked)
+    drawn = [apart.draw(index) for index in range(200)]
+    assert not {(e.input, e.output) for episode in drawn for e in episode.examples} & asked
+    assert all(4 <= len(episode.examples) <= 7 for episode in drawn)
+    nothing = Universe("s", (1, 2), 0, drawn_from=("bits",), asked=asked)
+    assert nothing.draw(3) == Universe("s", (1, 2), 0, drawn_from=("bits",)).draw(3), "what does not meet it stays"

@@ -15,8 +15,8 @@ from keepshot.files import new_folder, read_json, write_json
 from keepshot.models.muon import Muon
 from keepshot.tasks.universe import BOS
 
-# AdamW's betas are those of GPT-3 (arXiv 2005.14165); the rates are between two that did equally well, the decay is that
-# of the bundled model before (LOG.md, 2026-11-27).
+# AdamW's betas are those of GPT-3 (arXiv 2005.14165); the rates lie between two that did equally well, the decay is
+# that of the bundled model before (LOG.md, 2026-11-27).
 _BETAS = (0.9, 0.95)
 _WEIGHT_DECAY = 0.05
 

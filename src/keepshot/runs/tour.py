@@ -26,9 +26,9 @@ class Entry:
 
 
 ENTRIES = (
-    Entry("full", "full", 2e-4),
-    Entry("value", "value", 7e-4),
-    Entry("full+icl-mix", ["full", "icl-mix"], 2e-4),
+    Entry("full", "full", 1e-4),
+    Entry("value", "value", 1e-3),
+    Entry("keeper", ["full", "general", "icl-kl", "target-masked-kl"], 2e-4),
 )
 
 

@@ -120,7 +120,7 @@ def _tasks(tasks: Sequence[TaskCurves], shots: int) -> Figure:
     axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
     axis.grid(axis="x")
     axis.spines["left"].set_visible(False)
-    words = f"accuracy with {shots} examples, where not said otherwise: grey before, blue after, tick chance"
+    words = f"accuracy with {shots} examples: grey before, blue after, tick chance"
     figure.supxlabel(words, fontsize=9.5, color=MUTED)
     return figure
 

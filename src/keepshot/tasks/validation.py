@@ -148,13 +148,20 @@ def _as_text(function: TextFunction[Value], text: str) -> str:
 
 
 def _asks_the_same(answer: Callable[[str], str], labelled: bool, task: Task) -> bool:
-    """Whether a function mostly gives a task's answers, or what differs from them in the labels' names at most."""
+    """Whether a function mostly gives a task's answers, or what differs from them in the labels' names at most.
+
+    It is asked about what it can answer, if that is half of the task: some of its intents, say.
+    """
     examples = task.examples[:_LOOKS]
-    try:
-        answers = [answer(example.input) for example in examples]
-    except (ValueError, LookupError):  # inputs of another kind
+    answers, outputs = [], []
+    for example in examples:
+        try:
+            answers.append(answer(example.input))
+        except (ValueError, LookupError):  # an input of another kind
+            continue
+        outputs.append(example.output)
+    if 2 * len(answers) < len(examples):
         return False
-    outputs = [example.output for example in examples]
     if labelled and task.labels:
         return min(_told(answers, outputs), _told(outputs, answers)) > MAJORITY
     return same(answers, outputs)

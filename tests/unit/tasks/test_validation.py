@@ -114,3 +114,16 @@ def test_label_words_are_no_answers_of_the_target() -> None:
 def test_few_inputs_are_not_asked_about() -> None:
     assert other_own_input_tasks(TARGET[:39], (), 0) == ()
     assert other_own_input_tasks(TARGET[:40], (), 0)
+
+
+def test_a_task_that_asks_for_some_of_the_same_intents_makes_way() -> None:
+    reported = builtin_suite().tasks
+    asked = {example.input for task in reported if task.family == "utterances" for example in task.examples}
+    found = [task for task in universe_suite(reported).tasks if task.family == "utterances"]
+    assert found
+    for task in found:
+        assert sum(example.input in asked for example in task.examples) < 0.05 * len(task.examples), task.name
+    assert any(
+        sum(example.input in asked for example in task.examples) > 0.1 * len(task.examples)
+        for task in universe_suite([]).tasks
+    ), "without the suite one of them would be there"

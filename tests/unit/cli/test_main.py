@@ -106,3 +106,12 @@ def test_command_line_loads_no_torch_for_help() -> None:
     code = "import sys, keepshot.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert app.info.name == "keepshot"
+
+
+def test_mini_card_shows_what_the_bundled_model_can_do(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run(["mini", "card"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("loss 0.")
+    assert "| held out | 0 | 1 | 2 | 4 | 8 | 16 | 32 |" in said
+    assert run(["mini", "card", str(tmp_path)]) == 1
+    assert "card.json does not exist" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
+from typing import TypeAlias
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -10,8 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from keepshot.report.drawing import AFTER, BEFORE, INK, MUTED, save_png, style
-from keepshot.theory.curves import Chart, Panel, Series
+from keepshot.theory.chart import Chart, Panel, Series
 
+_Dashes: TypeAlias = str | tuple[int, tuple[int, int]]
 _METHODS: Mapping[str, str] = {
     "pretrained": BEFORE,
     "all": "#c2410c",
@@ -24,16 +26,23 @@ _METHODS: Mapping[str, str] = {
     "opposite": "#c2410c",
     "no examples": MUTED,
 }
-"""Colour of a method; with a few-shot loss it is the same, dashed and with squares."""
+"""Colour of a method, whatever is added to it."""
+_ADDITIONS: Mapping[str, tuple[_Dashes, str]] = {
+    "": ("-", "o"),
+    "few-shot": ((0, (5, 2)), "s"),
+    "constant few-shot": ((0, (5, 2)), "D"),
+    "anchors": ((0, (1, 1)), "^"),
+    "self-anchors": ((0, (1, 1)), "v"),
+}
+"""Dashes and marks of what is added."""
 _RAMP = "viridis"
-_FEW_SHOT = " + few-shot"
 _PANEL_IN, _HEIGHT_IN = 2.9, 3.3
 
 
 def draw(chart: Chart, panels: Sequence[tuple[Panel, Sequence[Series]]]) -> Figure:
     """One figure: its panels side by side, one legend for all of them where they show the same."""
     with style():
-        figure = Figure(figsize=(max(5.0, _PANEL_IN * len(panels)), _HEIGHT_IN + 0.5), layout="constrained")
+        figure = Figure(figsize=(max(6.5, _PANEL_IN * len(panels)), _HEIGHT_IN + 0.5), layout="constrained")
         axes = figure.subplots(1, len(panels), squeeze=False, sharey=chart.shared)[0]
         figure.suptitle(chart.title, fontsize=10.5, color=INK, x=0.01, ha="left")
         for axis, (panel, drawn) in zip(axes, panels, strict=True):
@@ -41,12 +50,12 @@ def draw(chart: Chart, panels: Sequence[tuple[Panel, Sequence[Series]]]) -> Figu
         if not chart.logarithmic:
             for axis in axes:
                 axis.set_ylim(bottom=0)  # after all have been drawn: it fixes the top as well
-        by_label = [{series.label: series for series in drawn} for _, drawn in panels]
-        if any(set(labels) != set(by_label[0]) for labels in by_label) and chart.name == "figure3":
-            for axis, labels in zip(axes, by_label, strict=True):
-                _legend(axis, labels)
+        by_label = [{series.label for series in drawn} for _, drawn in panels]
+        if any(labels != by_label[0] for labels in by_label) and chart.name == "figure3":
+            for axis, (_, drawn) in zip(axes, panels, strict=True):
+                _legend(axis, drawn)
         else:
-            _legend(figure, {label: series for labels in by_label for label, series in labels.items()})
+            _legend(figure, [series for _, drawn in panels for series in drawn])
         kinds = {series.kind for _, drawn in panels for series in drawn}
         figure.supxlabel(f"{chart.x_label}{_key(kinds)}", fontsize=9.5, color=MUTED)
     return figure
@@ -83,32 +92,38 @@ def _panel(axis: Axes, chart: Chart, panel: Panel, drawn: Sequence[Series]) -> N
         axis.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
     else:
         axis.yaxis.set_major_locator(MaxNLocator(nbins=6))
-    axis.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, steps=[1, 2, 3, 5, 10]))
+    if chart.x_axis == "logarithmic":
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    else:
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=chart.x_axis == "whole", steps=[1, 2, 3, 5, 10]))
 
 
 def _series(axis: Axes, series: Series, colour: str) -> None:
-    few_shot = series.label.endswith(_FEW_SHOT)
+    dashes, mark = _added(series.label)
     if series.kind == "theory":
-        axis.plot(series.x, series.y, color=colour, linewidth=1.6, linestyle=(0, (5, 2)) if few_shot else "-")
+        axis.plot(series.x, series.y, color=colour, linewidth=1.6, linestyle=dashes)
         return
     hollow = series.kind == "monte carlo"
     axis.errorbar(
         series.x, series.y, yerr=[2 * error for error in series.standard_errors or ()] or None,
-        color=colour, linestyle="none", marker="s" if few_shot else "o", markersize=3.6 if hollow else 4.4,
+        color=colour, linestyle="none", marker=mark, markersize=3.6 if hollow else 4.4,
         markerfacecolor="white" if hollow else colour, markeredgewidth=0.9, elinewidth=0.9,
     )  # fmt: skip
 
 
-def _legend(where: Axes | Figure, labels: Mapping[str, Series]) -> None:
-    ramp = [label for label in labels if _method(label) not in _METHODS]
+def _legend(where: Axes | Figure, drawn: Sequence[Series]) -> None:
+    kinds: dict[str, set[str]] = {}
+    for series in drawn:
+        kinds.setdefault(series.label, set()).add(series.kind)
+    ramp = [label for label in kinds if _method(label) not in _METHODS]
     handles = []
-    for label, series in labels.items():
-        few_shot, trained = label.endswith(_FEW_SHOT), series.kind == "trained"
+    for label, found in kinds.items():
+        dashes, mark = _added(label)
         handles.append(
             Line2D(
-                [], [], color=_colour(label, ramp), label=label, linewidth=1.6,
-                linestyle=(0, (5, 2)) if few_shot else "-", marker=("s" if few_shot else "o") if trained else "",
-                markersize=4.4,
+                [], [], color=_colour(label, ramp), label=label, linewidth=1.6, markersize=4.4,
+                linestyle=dashes if "theory" in found else "none", marker=mark if "trained" in found else "",
             )
         )  # fmt: skip
     place = {"loc": "outside right center"} if isinstance(where, Figure) else {"loc": "best"}
@@ -116,7 +131,11 @@ def _legend(where: Axes | Figure, labels: Mapping[str, Series]) -> None:
 
 
 def _method(label: str) -> str:
-    return label.removesuffix(_FEW_SHOT)
+    return label.partition(" + ")[0]
+
+
+def _added(label: str) -> tuple[_Dashes, str]:
+    return _ADDITIONS[label.partition(" + ")[2]]
 
 
 def _colour(label: str, ramp: Sequence[str]) -> str:

@@ -84,7 +84,7 @@ def model_of(method: Method, question: Question, target_task: Vector) -> Sparse:
         shots = question.shots
         tuned = value_only_from(question.setting, base, target_task)
         if shots:
-            tuned = few_shot_optimum(question.setting, base.A, target_task, shots, question.few_shot_weight)
+            tuned = few_shot_optimum(question.setting, base.A, [target_task], shots, question.few_shot_weight)
     if question.w is None:
         return tuned
     return replace(tuned, w=question.w / product(question.setting, replace(tuned, w=1.0)))

@@ -2,14 +2,16 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from keepshot.errors import RunError
 from keepshot.files import new_folder, write_json, write_text
-from keepshot.theory.curves import Chart, Panel, Series, charts, line, sampled
+from keepshot.theory.beyond import more_charts
+from keepshot.theory.chart import Chart, Panel, Series, line, sampled
+from keepshot.theory.curves import paper_charts
 from keepshot.theory.drawing import draw, save
 
 SCHEMA = "keepshot.theory/1"
@@ -68,10 +70,14 @@ def figures(output: Path, sampling: Sampling, say: Callable[[str], None]) -> Non
         )
 
 
+def charts() -> tuple[Chart, ...]:
+    """All figures, as closed forms."""
+    return (*paper_charts(), *more_charts())
+
+
 def _shown(sampling: Sampling, say: Callable[[str], None]) -> tuple[list[tuple[Chart, Drawn]], list[Mapping[str, Any]]]:
     """Every figure with its series, and what was trained for them."""
-    extra: dict[tuple[str, str], list[Series]] = {}
-    trained = _train(sampling, extra, say) if sampling.seeds else []
+    points, records = _trained(sampling, say) if sampling.seeds else (lambda chart, panel: (), [])
     shown: list[tuple[Chart, Drawn]] = []
     for chart in charts():
         if sampling.prompts:
@@ -81,32 +87,24 @@ def _shown(sampling: Sampling, say: Callable[[str], None]) -> tuple[list[tuple[C
             series = [*(line(curve) for curve in panel.curves), *panel.extra]
             if sampling.prompts:
                 series += sampled(panel, sampling.prompts, sampling.seed, f"{chart.name} {panel.title}")
-            panels.append((panel, series + extra.get((chart.name, panel.title), [])))
+            series += points(chart, panel)
+            if series:  # else it shows trained models alone, of which there are none
+                panels.append((panel, series))
         shown.append((chart, panels))
-    return shown, trained
+    return shown, records
 
 
-def _train(
-    sampling: Sampling, extra: dict[tuple[str, str], list[Series]], say: Callable[[str], None]
-) -> list[Mapping[str, Any]]:
-    """Train, and file the test errors under figure and panel."""
+def _trained(
+    sampling: Sampling, say: Callable[[str], None]
+) -> tuple[Callable[[Chart, Panel], Iterable[Series]], list[Mapping[str, Any]]]:
+    """Train: what gives the points of a panel, and what was trained."""
     # Only here, since torch takes seconds to load.
-    from keepshot.theory.laboratory import train, trained_series
-    from keepshot.theory.training import Budget
+    from keepshot.theory.laboratory import train
+    from keepshot.theory.trained_points import Points
+    from keepshot.theory.tuning import Budget
 
-    budget = Budget(steps=sampling.steps, batch=sampling.batch)
-    records: list[Mapping[str, Any]] = []
-    for separate in (False, True):
-        made = train(separate, sampling.seeds, budget, say)
-        kind = "separate" if separate else "merged"
-        records += [{"query_key": kind, "method": m.method, "seed": m.seed, **asdict(m.invariants)} for m in made]
-        for chart in charts():
-            if chart.name not in (("separate",) if separate else ("figure4", "figure5")):
-                continue
-            for panel in chart.panels:
-                only = [curve.label for curve in panel.curves] if chart.name == "figure4" else None
-                extra[chart.name, panel.title] = list(trained_series(made, panel, sampling.test_prompts, only))
-    return records
+    made = train(sampling.seeds, Budget(steps=sampling.steps, batch=sampling.batch), say)
+    return Points(made, sampling.test_prompts).of, [trained.record() for trained in made]
 
 
 def _csv(panels: Drawn) -> str:

@@ -7,7 +7,7 @@ Reference:
     Squire and Trapp 1998, SIAM Review 40(1).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -39,9 +39,16 @@ def gradient(
         >>> gradient(setting, nothing, [Term(task, shots=0)], ["v", "w"])   # -2 q theta, and w is not seen
         array([-2.,  0.,  0.])
     """
+    return slopes_of(lambda at: expression(setting, at, terms), model, blocks)
+
+
+def slopes_of(
+    loss: Callable[[tuple[Array, Array, Array, Array]], Array], model: Sparse, blocks: Sequence[Block]
+) -> Float[np.ndarray, " numbers"]:
+    """The same for any analytic function of (q, A, v, w)."""
     at = (model.q, model.A, model.v, model.w)
     slopes = [
-        np.imag(expression(setting, _moved(at, block, direction), terms)) / _STEP
+        np.imag(loss(_moved(at, block, direction))) / _STEP
         for block in blocks
         for direction in _directions(block, len(model.v))
     ]

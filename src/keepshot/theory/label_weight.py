@@ -16,7 +16,7 @@ import numpy as np
 from keepshot.errors import ConfigError
 from keepshot.theory.regression import Geometry, Matrix, Regression, Vector
 from keepshot.theory.risk import Sparse, Term
-from keepshot.theory.value import error_in_value
+from keepshot.theory.value import error_in_value, zero_shot_value
 
 
 def best_label_weight(setting: Regression, frozen: Sparse, terms: Sequence[Term]) -> float:
@@ -70,16 +70,16 @@ def paper_label_weight(context: int, dimension: int) -> float:
     return context / (context + 1 + dimension)
 
 
-def few_shot_optimum(setting: Regression, A: Matrix, target_task: Vector, shots: int, weight: float) -> Sparse:
-    """The minimiser over (v, w) of E(0; theta_0) + lambda E(n; theta_0), query and key frozen at A and q = 0.
+def few_shot_optimum(setting: Regression, A: Matrix, tasks: Sequence[Vector], shots: int, weight: float) -> Sparse:
+    """The minimiser over (v, w) of E(0) + lambda E(n), averaged over the tuned tasks; query and key frozen, q = 0.
 
-    For A = Sigma^-1, v = c theta_0. With lambda -> 0 it tends to c = 1/(d+4) and w = `task_label_weight`: even a small
-    few-shot loss decides w, since nothing else does. It hardly depends on lambda.
+    On one task with A = Sigma^-1, v = c theta_0. With lambda -> 0 it tends to `few_shot_limit`: even a small few-shot
+    loss decides w, since nothing else does. It hardly depends on lambda.
 
     Args:
         setting: Covariance and noise.
         A: Frozen score matrix.
-        target_task: theta_0.
+        tasks: theta_0, or several.
         shots: n >= 1.
         weight: lambda > 0.
 
@@ -88,12 +88,31 @@ def few_shot_optimum(setting: Regression, A: Matrix, target_task: Vector, shots:
 
     Example:
         >>> from keepshot.theory.regression import isotropic
-        >>> tuned = few_shot_optimum(isotropic(5, noise=0.1), np.eye(5), np.eye(5)[0], shots=20, weight=1.0)
+        >>> tuned = few_shot_optimum(isotropic(5, noise=0.1), np.eye(5), [np.eye(5)[0]], shots=20, weight=1.0)
         >>> round(float(tuned.v[0]), 5), round(tuned.w, 5)
         (0.11253, 0.65232)
     """
     if shots < 1 or not 0 < weight < math.inf:
         raise ConfigError(f"a few-shot loss has at least 1 shot and a positive weight, not {shots} and {weight:g}")
-    error = error_in_value(setting, 0.0, A, [Term(target_task, 0), Term(target_task, shots, weight)])
+    terms = [Term(task, n, each) for task in tasks for n, each in ((0, 1.0), (shots, weight))]
+    error = error_in_value(setting, 0.0, A, terms)
     best = np.linalg.solve(error.hessian, error.linear)
     return Sparse(q=0.0, A=A, v=best[:-1], w=float(best[-1]))
+
+
+def few_shot_limit(setting: Regression, A: Matrix, tasks: Sequence[Vector], shots: int) -> Sparse:
+    """Where a few-shot loss leads whose weight falls to 0: v by the zero-shot loss, then the best w for that v.
+
+    At zero shots several tasks are one, their mean m. With A = Sigma^-1 and tasks of one power S, w is that of Theorem
+    4.9 with R = S_0 = m' Sigma m: for K orthogonal tasks R = S / K, so that what the loss takes from other tasks falls
+    like 1 / K, and with a mean of 0 w is the best on average over all tasks (Corollary 4.8).
+
+    Example:
+        >>> from keepshot.theory.regression import isotropic
+        >>> setting = isotropic(5, noise=0.1)
+        >>> [round(few_shot_limit(setting, np.eye(5), list(np.eye(5)[:k]), 20).w, 4) for k in (1, 2, 5)]
+        [0.6541, 0.7233, 0.7648]
+    """
+    v = zero_shot_value(setting, A, np.mean(tasks, axis=0))
+    terms = [Term(task, shots) for task in tasks]
+    return Sparse(0.0, A, v, best_label_weight(setting, Sparse(0.0, A, v, 0.0), terms))

@@ -1,92 +1,134 @@
-"""Trained models for the figures: every method, from the same pretrained model, over several seeds."""
+"""Trained models for the figures: experiments as values, each training on its own, several at a time."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import repeat
+from multiprocessing import get_context
+from typing import Any
 
-import numpy as np
+import torch
 
 from keepshot.models.linear_attention import LinearAttention, Shape
 from keepshot.models.roles import Role
-from keepshot.theory.curves import CONTEXT, SETTING, Panel, Series
+from keepshot.theory.beyond import tuned_tasks
+from keepshot.theory.curves import CONTEXT, SETTING
+from keepshot.theory.preservation import Anchors
 from keepshot.theory.regression import target
-from keepshot.theory.training import (
-    ALL,
-    Budget,
-    FewShotLoss,
-    Invariants,
-    as_dense,
-    finetune,
-    invariants,
-    pretrain,
-    trained_risks,
-)
+from keepshot.theory.training import as_dense, finetune, invariants, pretrain
+from keepshot.theory.tuning import ALL, Budget, FewShotLoss, Tuning
 
-_PARTS: dict[str, tuple[Role, ...]] = {"all": ALL, "value": ("value",), "query+key": ("query", "key")}
-_SEPARATE: dict[str, tuple[Role, ...]] = {"all": ALL, "value": ("value",), "query": ("query",), "key": ("key",)}
-_SHOTS = (0, 1, 2, 3, 5, 8, 12, 16, 20)
+BEFORE = "pretrained"
+SHAPES = {
+    "merged": Shape(SETTING.dimension),
+    "separate": Shape(SETTING.dimension, separate=True),
+    # Softmax weighs no example by less than 0: the difference of two heads does.
+    "softmax": Shape(SETTING.dimension, heads=2, softmax=True),
+}
+FEW_SHOT = " + few-shot"
+_VALUE: tuple[Role, ...] = ("value",)
+_SETS: Mapping[str, Mapping[str, tuple[Role, ...]]] = {
+    "merged": {"all": ALL, "value": _VALUE, "query+key": ("query", "key")},
+    "separate": {"all": ALL, "value": _VALUE, "query": ("query",), "key": ("key",)},
+    "softmax": {"all": ALL, "value": _VALUE, "query+key": ("query", "key")},
+}
+CONSTANT_WEIGHTS, ANCHOR_WEIGHTS, COUNTS = (0.1, 1.0), (0.1, 1.0, 10.0), (3, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One training.
+
+    Attributes:
+        shape: Of `SHAPES`.
+        label: As in the figures.
+        tuning: None before tuning.
+        tasks: How many of `tuned_tasks` are tuned on; 0 is the target.
+    """
+
+    shape: str
+    label: str
+    tuning: Tuning | None = None
+    tasks: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
     """One model."""
 
-    method: str
+    job: Job
     seed: int
     model: LinearAttention
 
-    @property
-    def invariants(self) -> Invariants:
-        """Its numbers that theory predicts."""
-        return invariants(as_dense(self.model), target(SETTING.dimension))
+    def record(self) -> Mapping[str, Any]:
+        """What it was and, where theory predicts them, its numbers."""
+        shape = self.model.shape
+        numbers = {} if shape.softmax else asdict(invariants(as_dense(self.model), target(SETTING.dimension)))
+        tuning = self.job.tuning and asdict(self.job.tuning)
+        named = {"model": self.job.shape, "method": self.job.label, "tasks": self.job.tasks or "target"}
+        return {**named, "seed": self.seed, "tuning": tuning, **numbers}
 
 
-def train(separate: bool, seeds: int, budget: Budget, say: Callable[[str], None]) -> list[Trained]:
-    """Pretrain once per seed, then tune a copy by every method with and without a few-shot loss.
+def jobs(shape: str) -> Iterator[Job]:
+    """Everything that is tuned from the pretrained model of a shape."""
+    for name, roles in _SETS[shape].items():
+        yield Job(shape, name, Tuning(roles))
+        yield Job(shape, f"{name}{FEW_SHOT}", Tuning(roles, FewShotLoss(CONTEXT)))
+    if shape == "separate":
+        return
+    for name, roles in (("all", ALL), ("value", _VALUE)):
+        for weight in ANCHOR_WEIGHTS if (shape, name) == ("merged", "all") else (1.0,):
+            yield Job(shape, f"{name} + anchors", Tuning(roles, anchors=Anchors(weight=weight)))
+        if shape == "softmax":
+            continue
+        for weight in CONSTANT_WEIGHTS:
+            loss = FewShotLoss(CONTEXT, weight, annealed=False)
+            yield Job(shape, f"{name} + constant few-shot", Tuning(roles, loss))
+        for count in COUNTS:
+            yield Job(shape, f"{name}{FEW_SHOT}", Tuning(roles, FewShotLoss(CONTEXT)), count)
+    yield Job(shape, "all + self-anchors", Tuning(anchors=Anchors("arbitrary")))
+
+
+def train(seeds: int, budget: Budget, say: Callable[[str], None]) -> list[Trained]:
+    """Pretrain once per shape and seed, then tune a copy by every job.
+
+    Processes of one thread each take a training at a time: its matrices are too small for more.
 
     Args:
-        separate: Whether query and key are matrices of their own.
         seeds: How many replicates.
         budget: Of each training.
-        say: Told what is trained next.
+        say: Told what has been trained.
     """
-    made = []
-    shape = Shape(SETTING.dimension, separate=separate)
-    for seed in range(seeds):
-        say(f"seed {seed}: pretraining")
-        base = pretrain(SETTING, shape, CONTEXT, budget, seed)
-        made.append(Trained("pretrained", seed, base))
-        for name, roles in (_SEPARATE if separate else _PARTS).items():
-            for few_shot in (None, FewShotLoss(CONTEXT)):
-                method = f"{name} + few-shot" if few_shot else name
-                say(f"seed {seed}: {method}")
-                tuned = finetune(base, SETTING, target(SETTING.dimension), roles, few_shot, budget, seed)
-                made.append(Trained(method, seed, tuned))
+    before = [(Job(shape, BEFORE), seed) for shape in SHAPES for seed in range(seeds)]
+    made: list[Trained] = []
+    with ProcessPoolExecutor(_cores(), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+
+        def keep(what: Sequence[tuple[Job, int]], models: Iterator[LinearAttention]) -> None:
+            for (job, seed), model in zip(what, models, strict=True):
+                made.append(Trained(job, seed, model))
+                say(f"seed {seed}: {job.shape}, {job.label}")
+
+        keep(before, pool.map(_pretrained, before, repeat(budget)))
+        after = [(job, seed) for one, seed in before for job in jobs(one.shape)]
+        bases = {(trained.job.shape, trained.seed): trained.model for trained in made}
+        starts = [bases[job.shape, seed] for job, seed in after]
+        keep(after, pool.map(_tuned, after, starts, repeat(budget)))
     return made
 
 
-def trained_series(made: Sequence[Trained], panel: Panel, prompts: int, only: Sequence[str] | None) -> Iterator[Series]:
-    """The mean over seeds of each method's test errors on the task of a panel.
+def _cores() -> int:
+    """Those that this process may use, which a scheduler can have restricted."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    Args:
-        made: Models.
-        panel: Its first curve names the task.
-        prompts: For each error.
-        only: Methods to show; all unless told.
 
-    Yields:
-        Standard errors are those of the mean over seeds; with one seed, of the mean over prompts.
-    """
-    task = panel.curves[0].points[0].task
-    for method in dict.fromkeys(trained.method for trained in made):
-        if only is not None and method not in only:
-            continue
-        found = np.array(
-            [
-                trained_risks(trained.model, SETTING, task, _SHOTS, prompts, trained.seed, panel.title)
-                for trained in made
-                if trained.method == method
-            ]
-        )
-        means, seeds = found[..., 0].mean(axis=0), len(found)
-        errors = found[0, :, 1] if seeds == 1 else found[..., 0].std(axis=0, ddof=1) / seeds**0.5
-        yield Series(method, "trained", tuple(map(float, _SHOTS)), tuple(means.tolist()), tuple(errors.tolist()))
+def _pretrained(what: tuple[Job, int], budget: Budget) -> LinearAttention:
+    job, seed = what
+    return pretrain(SETTING, SHAPES[job.shape], CONTEXT, budget, seed)
+
+
+def _tuned(what: tuple[Job, int], base: LinearAttention, budget: Budget) -> LinearAttention:
+    job, seed = what
+    tasks = tuned_tasks(job.tasks) if job.tasks else [target(SETTING.dimension)]
+    assert job.tuning is not None, job
+    return finetune(base, SETTING, tasks, job.tuning, budget, seed)

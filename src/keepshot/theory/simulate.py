@@ -77,9 +77,9 @@ def simulate(
         inputs = random.standard_normal((CHUNK, max(shots) + 1, setting.dimension)) @ root.T
         noises = math.sqrt(setting.noise) * random.standard_normal(inputs.shape[:2])
         for place, task in enumerate(tasks):
-            tokens, labels = _prompts(inputs, inputs @ task + noises)
+            tokens, labels = prompts_of(inputs, inputs @ task + noises)
             for number, model in enumerate(models):
-                squares = (labels[:, None] - _predictions(tokens, model, shots)) ** 2
+                squares = (labels[:, None] - predictions(tokens, model, shots)) ** 2
                 sums[:, number, place] += squares.sum(axis=0), (squares**2).sum(axis=0)
     total = chunks * CHUNK
     means = sums[0] / total
@@ -90,7 +90,7 @@ def simulate(
     ]
 
 
-def _prompts(
+def prompts_of(
     inputs: Float[np.ndarray, "prompts tokens d"], labels: Float[np.ndarray, "prompts tokens"]
 ) -> tuple[Float[np.ndarray, "prompts tokens width"], Float[np.ndarray, " prompts"]]:
     """Tokens (1, x, y) with the query first and its label hidden, and the queries' labels."""
@@ -100,7 +100,7 @@ def _prompts(
     return tokens, labels[:, 0]
 
 
-def _predictions(
+def predictions(
     tokens: Float[np.ndarray, "prompts tokens width"], model: Dense, shots: Sequence[int]
 ) -> Float[np.ndarray, "prompts shots"]:
     """1/(n+1) times the running sum over tokens of score times value."""

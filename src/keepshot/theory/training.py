@@ -1,80 +1,33 @@
-"""The third witness: the same model trained, on sampled prompts and by its exact loss.
+"""The third witness: the same model trained on sampled prompts.
 
 Both stages are plain stochastic gradient descent (authors' code): momentum .9, learning rate .01, gradient norm clipped
 at 1 over what is trained, 5,000 steps of 5,000 prompts.
 
 - **Pretraining**: fresh prompts of m demonstrations in every step, each with a task of its own on the unit sphere.
-- **Fine-tuning**: one task; a fixed pool of 100,000 pairs (x, y), drawn from with replacement. The zero-shot prompt is
-  the query alone. With a few-shot loss, the same query also stands behind n demonstrations, and the loss is
-  E(0) + lambda_t E(n) with lambda_t falling from 1 to 0: what remains is what the zero-shot loss does not see.
+- **Fine-tuning**: one task or several; a fixed pool of 100,000 inputs with a label for each task, drawn from with
+  replacement. The zero-shot prompt is the query alone. With a few-shot loss, the same query also stands behind n
+  demonstrations of its task, and the loss is E(0) + lambda_t E(n). With anchors, fresh prompts are drawn in every step,
+  and the loss has the mean squared difference to the base's predictions on them (`keepshot.theory.preservation`).
 
-`descend_exactly` does the same within the sparse family by its population loss, autograd through the master formula: no
-prompts, no sampling noise.
+`keepshot.theory.descent` does the same within the sparse family by its population loss.
 """
 
 import copy
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from keepshot.keys import Part, key
 from keepshot.models.linear_attention import LinearAttention, Shape, train_only
-from keepshot.models.roles import Role
+from keepshot.theory.descent import descend
+from keepshot.theory.preservation import Anchors, anchor_prompts
 from keepshot.theory.regression import Regression, Vector
-from keepshot.theory.risk import Dense, Sparse, Term, master
-
-ALL: tuple[Role, ...] = ("query", "key", "value")
-"""The roles of full fine-tuning."""
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """How long to train; the defaults are the authors'.
-
-    Attributes:
-        steps: Of each stage.
-        batch: Prompts in a step.
-        pool: Pairs (x, y) that fine-tuning draws from.
-        learning_rate: Constant.
-    """
-
-    steps: int = 5_000
-    batch: int = 5_000
-    pool: int = 100_000
-    learning_rate: float = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class FewShotLoss:
-    """An added loss on prompts with demonstrations of the target.
-
-    Attributes:
-        shots: n.
-        weight: lambda at the first step.
-        annealed: Whether lambda falls to 0 in equal steps; else it stays.
-    """
-
-    shots: int = 20
-    weight: float = 1.0
-    annealed: bool = True
-
-    def at(self, step: int, steps: int) -> float:
-        """lambda at a step, counted from 0."""
-        return self.weight * ((steps - 1 - step) / max(1, steps - 1) if self.annealed else 1.0)
-
-
-def descend(parameters: Sequence[nn.Parameter], loss_at: Callable[[int], Tensor], budget: Budget) -> None:
-    """The training loop of this room: `loss_at(step)` is minimised in place."""
-    optimizer = torch.optim.SGD(parameters, lr=budget.learning_rate, momentum=0.9)
-    for step in range(budget.steps):
-        optimizer.zero_grad()
-        loss_at(step).backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
+from keepshot.theory.risk import Dense
+from keepshot.theory.tuning import ALL, Budget, Tuning
 
 
 def pretrain(setting: Regression, shape: Shape, context: int, budget: Budget, seed: int) -> LinearAttention:
@@ -83,9 +36,9 @@ def pretrain(setting: Regression, shape: Shape, context: int, budget: Budget, se
 
     def loss_at(step: int) -> Tensor:
         random = torch.Generator().manual_seed(key(seed, "theory pretraining", step))
-        tasks = torch.randn(budget.batch, setting.dimension, 1, generator=random)
-        tasks = tasks / tasks.norm(dim=1, keepdim=True)
-        return _squared_error(model, *_pairs(setting, tasks, (budget.batch, context + 1), random))
+        tasks = _on_the_sphere((budget.batch, setting.dimension), random)
+        x, y = _pairs(setting, tasks, (budget.batch, context + 1), random)
+        return _squared_error(model, x, y[..., 0])
 
     descend(train_only(model, ALL), loss_at, budget)
     return model
@@ -94,56 +47,59 @@ def pretrain(setting: Regression, shape: Shape, context: int, budget: Budget, se
 def finetune(
     base: LinearAttention,
     setting: Regression,
-    task: Vector,
-    roles: Collection[Role],
-    few_shot: FewShotLoss | None,
+    tasks: Sequence[Vector],
+    tuning: Tuning,
     budget: Budget,
     seed: int,
 ) -> LinearAttention:
-    """A copy of `base`, tuned on one task.
+    """A copy of `base`, tuned on one task or several.
 
     Args:
         base: The pretrained model; it stays as it is.
         setting: Covariance and noise.
-        task: theta_0.
-        roles: What may move; everything else stays bit-identical and is left out of the clipped norm.
-        few_shot: The added loss, None for the zero-shot loss alone.
+        tasks: theta_0, or several; each prompt has one of them, drawn evenly.
+        tuning: What moves, and what is minimised. What does not move is left out of the clipped norm.
         budget: How long.
-        seed: Of the pool and of what is drawn from it.
+        seed: Of the pool and of what is drawn.
     """
     model = copy.deepcopy(base)
     random = torch.Generator().manual_seed(key(seed, "theory pool"))
-    column = torch.as_tensor(task, dtype=torch.float32)[:, None]
-    inputs, labels = _pairs(setting, column, (budget.pool, 1), random)
+    inputs, labels = _pairs(setting, _columns(np.stack(tasks, axis=1)), (budget.pool, 1), random)
+    few_shot, anchors = tuning.few_shot, tuning.anchors
     tokens = few_shot.shots + 1 if few_shot else 1
 
     def loss_at(step: int) -> Tensor:
         random = torch.Generator().manual_seed(key(seed, "theory fine-tuning", step))
         drawn = torch.randint(budget.pool, (budget.batch, tokens), generator=random)
-        x, y = inputs[drawn, 0], labels[drawn, 0]
+        task = torch.randint(len(tasks), (budget.batch, 1), generator=random)
+        x, y = inputs[drawn, 0], labels[drawn, 0, task]
         loss = _squared_error(model, x[:, -1:], y[:, -1:])
-        weight = few_shot.at(step, budget.steps) if few_shot else 0.0
-        return loss + weight * _squared_error(model, x, y) if weight else loss
+        if few_shot and (weight := few_shot.at(step, budget.steps)):
+            loss = loss + weight * _squared_error(model, x, y)
+        if anchors and anchors.weight:
+            loss = loss + anchors.weight * _drift(model, base, setting, anchors, budget.batch, key(seed, step))
+        return loss
 
-    descend(train_only(model, roles), loss_at, budget)
+    descend(train_only(model, tuning.roles), loss_at, budget)
     return model
 
 
 def trained_risks(
-    model: LinearAttention, setting: Regression, task: Vector, shots: Sequence[int], prompts: int, *purpose: Part
+    model: LinearAttention, setting: Regression, task: Vector | None, shots: Sequence[int], prompts: int, *purpose: Part
 ) -> list[tuple[float, float]]:
     """The test error of any trained model at every number of shots, with its standard error.
 
-    The query and the first n demonstrations of one prompt are the n-shot prompt.
+    The query and the first n demonstrations of one prompt are the n-shot prompt. Without a task, each prompt has one
+    of its own from the unit sphere.
     """
     random = torch.Generator().manual_seed(key("theory test", *purpose))
-    column = torch.as_tensor(task, dtype=torch.float32)[:, None]
-    x, y = _pairs(setting, column, (prompts, max(shots) + 1), random)
+    tasks = _on_the_sphere((prompts, setting.dimension), random) if task is None else _columns(task[:, None])
+    x, y = _pairs(setting, tasks, (prompts, max(shots) + 1), random)
     found = []
     with torch.no_grad():
         for count in shots:
             last = slice(x.shape[1] - 1 - count, None)
-            squares = _squares(model, x[:, last], y[:, last]).double()
+            squares = _squares(model, x[:, last], y[:, last, 0]).double()
             found.append((float(squares.mean()), float(squares.std()) / prompts**0.5))
     return found
 
@@ -183,75 +139,57 @@ def invariants(model: Dense, task: Vector) -> Invariants:
     )
 
 
-def descend_exactly(
-    setting: Regression,
-    start: Sparse,
-    roles: Collection[Role],
-    terms_at: Callable[[int], Sequence[Term]],
-    budget: Budget,
-) -> Sparse:
-    """Gradient descent on the exact loss within the sparse family; `batch` and `pool` of the budget are not used.
-
-    Args:
-        setting: Covariance and noise.
-        start: Where.
-        roles: Value moves v and w; query and key move q and A.
-        terms_at: The loss at a step.
-        budget: Steps and learning rate.
-    """
-    value = "value" in roles
-    score = "query" in roles or "key" in roles
-    moves = (score, score, value, value)
-    q, A, v, w = numbers = [
-        nn.Parameter(torch.tensor(number, dtype=torch.float64), requires_grad=moving)
-        for number, moving in zip((start.q, start.A, start.v, start.w), moves, strict=True)
-    ]
-    covariance = torch.from_numpy(setting.covariance)
-
-    def loss_at(step: int) -> Tensor:
-        total = torch.zeros((), dtype=torch.float64)
-        terms = terms_at(step)
-        for shots in {term.shots for term in terms}:
-            same = [term for term in terms if term.shots == shots]
-            tasks = torch.from_numpy(np.stack([term.task for term in same]))
-            weights = torch.tensor([term.weight for term in same], dtype=torch.float64)
-            parameters = (q, (A + A.mT) / 2, v, w)
-            total = total + weights @ _errors(covariance, setting.noise, parameters, tasks, shots)
-        return total
-
-    descend([number for number in numbers if number.requires_grad], loss_at, budget)
-    with torch.no_grad():
-        return Sparse(float(q), ((A + A.mT) / 2).numpy(), v.numpy(), float(w))
+def _columns(tasks: Float[np.ndarray, "d tasks"]) -> Float[Tensor, "d tasks"]:
+    return torch.as_tensor(tasks, dtype=torch.float32)
 
 
-def _errors(
-    covariance: Tensor, noise: float, parameters: tuple[Tensor, ...], tasks: Tensor, shots: int
-) -> Float[Tensor, " tasks"]:
-    """The master formula on several tasks at once."""
-    q, A, v, w = parameters
-    found: Tensor = torch.vmap(lambda task: master(covariance, noise, (q, A, v, w), task, shots))(tasks)
-    return found
+def _on_the_sphere(size: tuple[int, int], random: torch.Generator) -> Float[Tensor, "prompts d 1"]:
+    tasks = torch.randn(*size, 1, generator=random)
+    return tasks / tasks.norm(dim=1, keepdim=True)
 
 
 def _pairs(
-    setting: Regression, tasks: Float[Tensor, "*prompts d 1"], size: tuple[int, int], random: torch.Generator
-) -> tuple[Float[Tensor, "prompts tokens d"], Float[Tensor, "prompts tokens"]]:
-    """Inputs and noisy labels, float32: sampling noise is far above its rounding."""
+    setting: Regression, tasks: Float[Tensor, "*prompts d tasks"], size: tuple[int, int], random: torch.Generator
+) -> tuple[Float[Tensor, "prompts tokens d"], Float[Tensor, "prompts tokens tasks"]]:
+    """Inputs and noisy labels, float32: sampling noise is far above its rounding. Tasks share the noise of an input."""
     root = torch.as_tensor(np.linalg.cholesky(setting.covariance), dtype=torch.float32)
     x = torch.randn(*size, setting.dimension, generator=random) @ root.mT
-    return x, (x @ tasks)[..., 0] + setting.noise**0.5 * torch.randn(size, generator=random)
+    return x, x @ tasks + setting.noise**0.5 * torch.randn(*size, 1, generator=random)
+
+
+def _tokens(
+    x: Float[Tensor, "prompts tokens d"], y: Float[Tensor, "prompts tokens"]
+) -> Float[Tensor, "prompts tokens width"]:
+    """(1, x, y), without the last pair's label."""
+    shown = torch.cat([y[:, :-1], torch.zeros(len(y), 1)], dim=1)
+    return torch.cat([torch.ones_like(shown)[..., None], x, shown[..., None]], dim=2)
 
 
 def _squares(
     model: LinearAttention, x: Float[Tensor, "prompts tokens d"], y: Float[Tensor, "prompts tokens"]
 ) -> Float[Tensor, " prompts"]:
     """Squared errors on the last pair's label, which the model is not shown."""
-    shown = torch.cat([y[:, :-1], torch.zeros(len(y), 1)], dim=1)
-    tokens = torch.cat([torch.ones_like(shown)[..., None], x, shown[..., None]], dim=2)
-    return (model(tokens) - y[:, -1]) ** 2
+    return (model(_tokens(x, y)) - y[:, -1]) ** 2
 
 
 def _squared_error(
     model: LinearAttention, x: Float[Tensor, "prompts tokens d"], y: Float[Tensor, "prompts tokens"]
 ) -> Float[Tensor, ""]:
     return _squares(model, x, y).mean()
+
+
+def _drift(
+    model: LinearAttention, base: LinearAttention, setting: Regression, anchors: Anchors, prompts: int, seed: int
+) -> Float[Tensor, ""]:
+    """The mean squared difference to the base's predictions on fresh anchor prompts."""
+    random = torch.Generator().manual_seed(key(seed, "theory anchors"))
+    drawn_from, terms = anchor_prompts(setting, anchors)
+    tasks = _on_the_sphere((prompts, setting.dimension), random)
+    if anchors.labels == "arbitrary":
+        [term] = terms
+        tasks = _columns(term.task[:, None])
+    x, y = _pairs(drawn_from, tasks, (prompts, anchors.shots + 1), random)
+    tokens = _tokens(x, y[..., 0])
+    with torch.no_grad():
+        held = base(tokens)
+    return ((model(tokens) - held) ** 2).mean()

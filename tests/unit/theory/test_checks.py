@@ -3,9 +3,10 @@
 import pytest
 
 from keepshot.theory import checks
-from keepshot.theory.checks import sampled, slopes
+from keepshot.theory.checks import anchors, sampled, slopes
+from keepshot.theory.preservation import difference
 
-PARTS = ("against_prompts", "against_gradients", "paper_slips", "exact_training", "dense_training")
+PARTS = ("against_prompts", "against_gradients", "against_anchors", "paper_slips", "exact_training", "dense_training")
 
 
 def test_closed_forms_agree_with_prompts() -> None:
@@ -18,6 +19,20 @@ def test_optima_are_stationary_and_slips_are_not() -> None:
     lines = [*slopes.against_gradients(), *slopes.paper_slips()]
     assert len(lines) == 21
     assert [line for line in lines if not line.holds] == []
+
+
+def test_anchors_hold() -> None:
+    lines = list(anchors.against_anchors(prompts=20_000, seed=1))
+    assert len(lines) == 10
+    assert [line for line in lines if not line.holds] == []
+
+
+def test_a_wrong_difference_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keepshot.theory.preservation.difference", lambda *known: 1.1 * difference(*known))
+    monkeypatch.setattr(anchors, "difference", lambda *known: difference(*known) + known[2][2] @ known[2][2])
+    failed = [line for line in anchors.against_anchors(prompts=20_000, seed=0) if not line.holds]
+    assert [line.witness for line in failed].count("Monte Carlo") == 4
+    assert [line.witness for line in failed].count("gradient") == 2
 
 
 def test_a_wrong_formula_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,4 +55,4 @@ def test_everything_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in PARTS:
         monkeypatch.setattr(checks, name, lambda *known, name=name: asked.append((name, known)) or iter(()))
     assert list(checks.check(seed=3, prompts=7)) == []
-    assert asked == list(zip(PARTS, [(7, 3), (), (), (3,), (3,)], strict=True))
+    assert asked == list(zip(PARTS, [(7, 3), (), (7, 3), (), (3,), (3,)], strict=True))

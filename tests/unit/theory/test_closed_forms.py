@@ -123,7 +123,7 @@ def test_slopes_vanish_at_claimed_optima(case: Case, shots: int, weight: float) 
         (value, [Term(task, 0)], ("v", "w")),
         (value_only(setting, task, w), [Term(task, 0)], ("v", "w")),
         (value_only(setting, task, w), [Term(task, shots)], ("w",)),
-        (few_shot_optimum(setting, base.A, task, shots, weight), mixed, ("v", "w")),
+        (few_shot_optimum(setting, base.A, [task], shots, weight), mixed, ("v", "w")),
     ]
     for model, terms, blocks in claims:
         assert np.linalg.norm(gradient(setting, model, terms, blocks)) < 1e-9
@@ -191,4 +191,4 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ConfigError, match="0 or 180 degrees"):
         task_at(isotropic(1, 0.1), target(1), 90.0)
     with pytest.raises(ConfigError, match="positive weight, not 0 and 1"):
-        few_shot_optimum(isotropic(2, 0.1), np.eye(2), target(2), 0, 1.0)
+        few_shot_optimum(isotropic(2, 0.1), np.eye(2), [target(2)], 0, 1.0)

@@ -9,10 +9,22 @@ from matplotlib import image
 from tests.unit.theory import golden
 
 from keepshot.errors import RunError
-from keepshot.theory.curves import charts, line, sampled
-from keepshot.theory.figures import Sampling, figures
+from keepshot.theory.chart import line, sampled
+from keepshot.theory.figures import Sampling, charts, figures
 
-NAMES = ["figure1", "figure2", "figure3", "figure4", "figure5", "separate", "angle"]
+NAMES = [
+    "figure1",
+    "figure2",
+    "figure3",
+    "figure4",
+    "figure5",
+    "separate",
+    "softmax",
+    "angle",
+    "several",
+    "weight",
+    "keeping",
+]
 
 
 def quiet(line: str) -> None:
@@ -32,6 +44,16 @@ def test_lines_are_the_specified_numbers() -> None:
     assert best == pytest.approx(
         dict(zip(("target", "opposite", "orthogonal"), golden.LABEL_WEIGHT[20], strict=True)), abs=5.1e-5
     )
+
+
+def test_several_tasks_lead_to_the_best_on_average() -> None:
+    panels = {panel.title: {series.label: series.y for series in panel.extra} for panel in charts()[8].panels}
+    elsewhere = panels["20 examples, all tasks"]
+    # Ten tasks, the axes and their opposites, stand for all tasks: nothing is left to lose.
+    assert elsewhere["value + few-shot"][-1] == pytest.approx(elsewhere["pretrained"][0], abs=1e-9)
+    harm = [error - elsewhere["pretrained"][0] for error in elsewhere["value + few-shot"]]
+    assert harm[:5] == sorted(harm[:5], reverse=True)
+    assert harm[0] > 4 * harm[4]
 
 
 @pytest.mark.parametrize("name", ["figure4", "angle"])
@@ -54,10 +76,17 @@ def test_files(tmp_path: Path) -> None:
     record = json.loads((output / "theory.json").read_text())
     assert record["schema"] == "keepshot.theory/1"
     assert list(record["figures"]) == NAMES
-    assert {(entry["query_key"], entry["method"]) for entry in record["trained"]} >= {
+    assert {(entry["model"], entry["method"]) for entry in record["trained"]} >= {
         ("merged", "query+key + few-shot"),
         ("separate", "key"),
+        ("softmax", "all + self-anchors"),
     }
+    panels = {name: figure["panels"] for name, figure in record["figures"].items()}
+    assert [len(panels[name]) for name in ("several", "weight", "keeping")] == [3, 3, 1]
+    kinds = {(series["label"], series["kind"]) for series in panels["keeping"][0]["series"]}
+    assert kinds >= {("value + anchors", "theory"), ("value + anchors", "trained"), ("all + anchors", "trained")}
+    [several] = [series for series in panels["several"][2]["series"] if series["label"] == "all + few-shot"]
+    assert several["x"] == [1.0, 3.0, 10.0]
     rows = list(csv.DictReader((output / "figure4.csv").read_text().splitlines()))
     trained = [row for row in rows if row["kind"] == "trained" and row["panel"] == "tuned: value"]
     assert {row["label"] for row in trained} == {"pretrained", "value"}

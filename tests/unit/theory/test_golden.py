@@ -98,12 +98,12 @@ def test_zero_shot_errors_off_the_target() -> None:
     ("weight", "c", "w"), [(0.25, 0.11147, 0.65365), (1.0, 0.11253, 0.65232), (4.0, 0.11675, 0.64706)]
 )
 def test_few_shot_loss(weight: float, c: float, w: float) -> None:
-    tuned = few_shot_optimum(SETTING, SETTING.covariance, target(5), 20, weight)
+    tuned = few_shot_optimum(SETTING, SETTING.covariance, [target(5)], 20, weight)
     assert (float(tuned.v @ target(5)), tuned.w) == (pytest.approx(c, abs=5.1e-6), pytest.approx(w, abs=5.1e-6))
 
 
 def test_few_shot_loss_with_a_vanishing_weight() -> None:
-    tuned = few_shot_optimum(SETTING, SETTING.covariance, target(5), 20, 1e-7)
+    tuned = few_shot_optimum(SETTING, SETTING.covariance, [target(5)], 20, 1e-7)
     assert tuned.v == pytest.approx(target(5) / 9, abs=1e-5)
     assert tuned.w == pytest.approx(task_label_weight(20, SAME, 5, 0.1), abs=1e-5)
 

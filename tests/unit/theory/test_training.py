@@ -6,24 +6,19 @@ import torch
 
 from keepshot.models.linear_attention import LinearAttention, Shape
 from keepshot.theory.checks.trained import exact_training
+from keepshot.theory.descent import descend_exactly
 from keepshot.theory.gradient import gradient
+from keepshot.theory.label_weight import few_shot_limit
+from keepshot.theory.preservation import Anchors
 from keepshot.theory.regression import Regression, from_spectrum, isotropic, target
 from keepshot.theory.risk import Sparse, Term, risk
 from keepshot.theory.simulate import CHUNK, simulate
-from keepshot.theory.training import (
-    ALL,
-    Budget,
-    FewShotLoss,
-    as_dense,
-    descend_exactly,
-    finetune,
-    invariants,
-    pretrain,
-    trained_risks,
-)
+from keepshot.theory.training import as_dense, finetune, invariants, pretrain, trained_risks
+from keepshot.theory.tuning import Budget, FewShotLoss, Tuning
 
 SETTING, TASK = isotropic(3, 0.1), target(3)
 SMALL = Budget(steps=700, batch=300, pool=20_000)
+VALUE = Tuning(("value",))
 PRODUCT = 11 / (11 + 3 + 3 * 0.1)
 """The exact pretrained product at m = 10."""
 
@@ -86,7 +81,7 @@ def test_pretraining_learns_from_examples(base: LinearAttention) -> None:
 
 def test_value_only_keeps_what_reads_labels(base: LinearAttention) -> None:
     before = as_dense(base)
-    tuned = as_dense(finetune(base, SETTING, TASK, ["value"], None, SMALL, seed=0))
+    tuned = as_dense(finetune(base, SETTING, [TASK], VALUE, SMALL, seed=0))
     found = invariants(tuned, TASK)
     assert np.array_equal(tuned.score, before.score)
     assert np.array_equal(as_dense(base).value, before.value)
@@ -95,7 +90,7 @@ def test_value_only_keeps_what_reads_labels(base: LinearAttention) -> None:
 
 
 def test_all_parameters_lose_it(base: LinearAttention) -> None:
-    tuned = finetune(base, SETTING, TASK, ALL, None, SMALL, seed=0)
+    tuned = finetune(base, SETTING, [TASK], Tuning(), SMALL, seed=0)
     found = invariants(as_dense(tuned), TASK)
     assert (found.known, found.product) == (pytest.approx(1, abs=0.05), pytest.approx(0, abs=0.05))
     (none, _), (ten, _) = trained_risks(tuned, SETTING, TASK, [0, 10], 10_000, 0, "test")
@@ -104,13 +99,13 @@ def test_all_parameters_lose_it(base: LinearAttention) -> None:
 
 
 def test_query_and_key_alone_leave_the_values(base: LinearAttention) -> None:
-    tuned = finetune(base, SETTING, TASK, ["query"], None, Budget(steps=5, batch=50, pool=500), seed=0)
+    tuned = finetune(base, SETTING, [TASK], Tuning(("query",)), Budget(steps=5, batch=50, pool=500), seed=0)
     assert np.array_equal(as_dense(tuned).value, as_dense(base).value)
     assert not np.array_equal(as_dense(tuned).score, as_dense(base).score)
 
 
 def test_few_shot_loss_moves_the_label_weight_down(base: LinearAttention) -> None:
-    tuned = finetune(base, SETTING, TASK, ["value"], FewShotLoss(shots=10), SMALL, seed=0)
+    tuned = finetune(base, SETTING, [TASK], Tuning(("value",), FewShotLoss(shots=10)), SMALL, seed=0)
     # Theorem 4.9 at d = 3, n = 10, sigma^2 = .1
     expected = (11 - 19 / 7) / (14 + 0.3)
     assert expected < PRODUCT - 0.1
@@ -123,9 +118,45 @@ def test_few_shot_loss_falls_to_nothing() -> None:
     assert {FewShotLoss(annealed=False).at(step, 5) for step in range(5)} == {1.0}
 
 
+def test_several_tasks_are_their_mean_and_cost_less_elsewhere(base: LinearAttention) -> None:
+    tuning = Tuning(("value",), FewShotLoss(shots=10))
+    tuned = finetune(base, SETTING, list(np.eye(3)), tuning, SMALL, seed=0)
+    expected = few_shot_limit(SETTING, np.eye(3), list(np.eye(3)), 10)
+    found = as_dense(tuned)
+    scale = float(np.trace(found.score[1:-1, 1:-1])) / 3
+    assert found.value[1:-1] * scale == pytest.approx(expected.v, abs=0.05)
+    assert found.value[-1] * scale == pytest.approx(expected.w, abs=0.05)
+
+
+@pytest.mark.parametrize("labels", ["tasks", "arbitrary"])
+def test_anchors_keep_the_dense_model(base: LinearAttention, labels: str) -> None:
+    anchors = Anchors(labels, 10, 3.0)  # type: ignore[arg-type]
+    models = [base] + [finetune(base, SETTING, [TASK], Tuning(anchors=held), SMALL, 0) for held in (None, anchors)]
+    before, free, held = (trained_risks(model, SETTING, None, [10], 10_000, 0, "test")[0][0] for model in models)
+    assert free > 2 * before
+    assert held < 1.15 * before
+    [(error, _)] = trained_risks(models[2], SETTING, TASK, [0], 10_000, 0, "test")
+    assert error < 0.6  # it was 1.1
+
+
+def test_anchors_are_0_at_the_base(base: LinearAttention) -> None:
+    tuning = Tuning(("value",), anchors=Anchors(shots=3, weight=1e6))
+    brief = Budget(steps=1, batch=50, pool=500, learning_rate=1e-3)
+    with_anchors, without = (finetune(base, SETTING, [TASK], each, brief, 0) for each in (tuning, VALUE))
+    assert np.array_equal(as_dense(with_anchors).value, as_dense(without).value)
+
+
+def test_softmax_over_a_lone_query_moves_no_scores() -> None:
+    base = LinearAttention(Shape(3, heads=2, softmax=True), seed=0)
+    tuned = finetune(base, SETTING, [TASK], Tuning(), Budget(steps=5, batch=50, pool=500), seed=0)
+    scores = [model.layers[0].scores.detach() for model in (base, tuned)]
+    assert torch.equal(*scores)
+    assert not torch.equal(base.layers[0].value, tuned.layers[0].value)
+
+
 def test_training_is_keyed(base: LinearAttention) -> None:
     brief = Budget(steps=3, batch=20, pool=200)
-    models = [finetune(base, SETTING, TASK, ALL, FewShotLoss(shots=2), brief, seed) for seed in (0, 0, 1)]
+    models = [finetune(base, SETTING, [TASK], Tuning(few_shot=FewShotLoss(shots=2)), brief, seed) for seed in (0, 0, 1)]
     first, same, other = (as_dense(model).score for model in models)
     assert np.array_equal(first, same)
     assert not np.array_equal(first, other)

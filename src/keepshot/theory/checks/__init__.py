@@ -7,6 +7,7 @@ that it prints.
 
 from collections.abc import Iterator
 
+from keepshot.theory.checks.anchors import against_anchors
 from keepshot.theory.checks.line import Line
 from keepshot.theory.checks.sampled import against_prompts
 from keepshot.theory.checks.slopes import against_gradients, paper_slips
@@ -26,6 +27,7 @@ def check(seed: int = 0, prompts: int = PROMPTS) -> Iterator[Line]:
     """
     yield from against_prompts(prompts, seed)
     yield from against_gradients()
+    yield from against_anchors(prompts, seed)
     yield from paper_slips()
     yield from exact_training(seed)
     yield from dense_training(seed)

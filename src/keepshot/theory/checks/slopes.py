@@ -45,8 +45,8 @@ def _slopes(name: str, setting: Regression) -> Iterator[Line]:
         ("value only, pretrained A", value_only_from(setting, base, TARGET), zero_shot, ("v", "w")),
         ("best w on average (Corollary 4.8)", value_only(setting, TARGET, mean), prior, ("w",)),
         ("best w on the target (Theorem 4.9)", value_only(setting, TARGET, best), [Term(TARGET, 20)], ("w",)),
-        ("few-shot loss, A = inverse", few_shot_optimum(setting, inverse, TARGET, 20, 1.0), mixed, ("v", "w")),
-        ("few-shot loss, pretrained A", few_shot_optimum(setting, base.A, TARGET, 20, 1.0), mixed, ("v", "w")),
+        ("few-shot loss, A = inverse", few_shot_optimum(setting, inverse, [TARGET], 20, 1.0), mixed, ("v", "w")),
+        ("few-shot loss, pretrained A", few_shot_optimum(setting, base.A, [TARGET], 20, 1.0), mixed, ("v", "w")),
     ]
     for claim, model, terms, blocks in claims:
         norm = float(np.linalg.norm(gradient(setting, model, terms, blocks)))

@@ -1,6 +1,6 @@
 """Closed forms against training: exact descent to convergence, and a dense model at a reduced size."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -8,20 +8,12 @@ from keepshot.keys import key
 from keepshot.models.linear_attention import LinearAttention, Shape
 from keepshot.models.roles import Role
 from keepshot.theory.checks.line import CONTEXT, DIMENSION, NOISE, SAME, SETTING, TARGET, Line
+from keepshot.theory.descent import descend_exactly
 from keepshot.theory.full import balanced_w, full_risk
 from keepshot.theory.label_weight import task_label_weight
 from keepshot.theory.risk import Sparse, Term, prior_terms, risk
-from keepshot.theory.training import (
-    ALL,
-    Budget,
-    FewShotLoss,
-    as_dense,
-    descend_exactly,
-    finetune,
-    invariants,
-    pretrain,
-    trained_risks,
-)
+from keepshot.theory.training import as_dense, finetune, invariants, pretrain, trained_risks
+from keepshot.theory.tuning import ALL, Budget, FewShotLoss, Tuning
 from keepshot.theory.value import value_risk
 
 _STEPS = 1_200
@@ -69,25 +61,26 @@ def dense_training(seed: int) -> Iterator[Line]:
     kept = invariants(as_dense(base), TARGET).product
     yield _near("dense: pretrained product", kept, 0.7925, 0.03)
 
-    def tuned(roles: Sequence[Role], few_shot: FewShotLoss | None) -> LinearAttention:
-        return finetune(base, SETTING, TARGET, roles, few_shot, _REDUCED if few_shot else _ZERO_SHOT, seed)
+    def tuned(roles: tuple[Role, ...], few_shot: FewShotLoss | None = None) -> LinearAttention:
+        budget = _REDUCED if few_shot else _ZERO_SHOT
+        return finetune(base, SETTING, [TARGET], Tuning(roles, few_shot), budget, seed)
 
     def errors(model: LinearAttention) -> list[float]:
         return [error for error, _ in trained_risks(model, SETTING, TARGET, [0, 20], 100_000, seed, "check")]
 
-    everything = tuned(ALL, None)
+    everything = tuned(ALL)
     zero, twenty = errors(everything)
     yield _near("dense: all parameters, E(0)", zero, 0.1, 0.01)
     expected = full_risk(20, SAME, NOISE, invariants(as_dense(everything), TARGET).w)
     yield _near("dense: all parameters, E(20) at its w (Corollary 4.4)", twenty, expected, 0.15)
-    value = tuned(["value"], None)
+    value = tuned(("value",))
     zero, twenty = errors(value)
     yield _near("dense: value only, E(0)", zero, 0.3222, 0.03)
     yield _near("dense: value only, E(20), few-shot ability kept", twenty, 0.345, 0.03)
     yield _near("dense: value only, product as before", invariants(as_dense(value), TARGET).product, kept, 1e-3)
     frozen = [np.array_equal(as_dense(model).score, as_dense(base).score) for model in (base, value)]
     yield Line("training", "dense: value only, query and key bit-identical", str(all(frozen)), all(frozen))
-    mixed = invariants(as_dense(tuned(["value"], FewShotLoss())), TARGET).product
+    mixed = invariants(as_dense(tuned(("value",), FewShotLoss())), TARGET).product
     yield _near("dense: few-shot loss annealed, product", mixed, 0.654, 0.04)
 
 

@@ -57,8 +57,7 @@ class ZeroShot:
 
     def draw(self, index: int) -> Episode:
         """The `index % size`-th example of pass `index // size`."""
-        turn, place = divmod(index, len(self.examples))
-        row = _order(len(self.examples), self.seed, self.stream, turn)[place]
+        _, row = visit(len(self.examples), self.seed, self.stream, index)
         return Episode(self.stream, f"{self.stream} example {row + 1}", (self.examples[row],))
 
 
@@ -261,6 +260,12 @@ def _answers_as(drawn: SyntheticTask, task: Task, looks: int = 12) -> bool:
         return all(drawn.answer(example.input) == example.output for example in task.examples[:looks])
     except (ValueError, LookupError):  # inputs of another kind than the drawn task's
         return False
+
+
+def visit(length: int, seed: int, stream: str, index: int) -> tuple[int, int]:
+    """Which pass, and which of `length` rows, is visited at `index`: each once in a pass, every pass in a new order."""
+    turn, place = divmod(index, length)
+    return turn, _order(length, seed, stream, turn)[place]
 
 
 @lru_cache(maxsize=8)

@@ -50,6 +50,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def index(self) -> Path:
+        """The retrieval index over the training inputs, where contexts are drawn by similarity."""
+        return self.path / "index"
+
+    @property
     def prompt(self) -> Path:
         """The soft prompt, where the method trains one."""
         return self.path / "prompt"

@@ -104,7 +104,7 @@ def prepare(
         notes.append(_WRITES_BEFORE)
     samplers = []
     for spec in strategy.streams:
-        sampler, found = build_sampler(spec, config, fitting, suite.tasks, encoder.fitting)
+        sampler, found = build_sampler(spec, config, fitting, suite.tasks, encoder.fitting, folder.index)
         samplers.append(sampler)
         notes += found
     start, found = start_prompts(strategy.trainable, config, fitting, suite.tasks, encoder)

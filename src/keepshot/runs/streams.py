@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from keepshot.config import RunConfig, SourceConfig
 from keepshot.episodes import InstructedUniverse, KShot, Mixture, Sampler, SelfAnchors, Universe, ZeroShot
 from keepshot.errors import ConfigError, DataError
 from keepshot.runs.data import TargetData, answers_of, load_suites
+from keepshot.runs.retrieval import context_sampler
 from keepshot.strategies import TARGET, StreamSpec
 from keepshot.tasks.example import Example, Task
 from keepshot.tasks.read import as_task, read_examples
@@ -17,7 +19,12 @@ Fit = Callable[[Sequence[Example]], tuple[Example, ...]]
 
 
 def build_sampler(
-    spec: StreamSpec, config: RunConfig, target: TargetData, held_out: Sequence[Task], fit: Fit
+    spec: StreamSpec,
+    config: RunConfig,
+    target: TargetData,
+    held_out: Sequence[Task],
+    fit: Fit,
+    index: Path | None = None,
 ) -> tuple[Sampler, list[str]]:
     """The sampler of a stream, and notes on what of its sources was left out.
 
@@ -27,13 +34,14 @@ def build_sampler(
         target: The target's examples.
         held_out: Tasks that no stream may train on.
         fit: Keeps the examples that fit a row by themselves.
+        index: Where the index over the target's inputs is kept, if one is built.
 
     Raises:
         ConfigError: The stream needs a source that the config does not name.
         DataError: A source cannot be read, or nothing of it is left.
     """
     if spec.source == TARGET:
-        return _target_sampler(spec, config.seed, target), []
+        return _target_sampler(spec, config.seed, target, index), []
     sources: tuple[SourceConfig, ...] = getattr(config.sources, spec.source)
     if not sources:
         if config.model != "mini":
@@ -73,7 +81,7 @@ def _questions(tasks: Iterable[Task]) -> frozenset[tuple[str, str]]:
     return frozenset((example.input, example.output) for task in tasks for example in task.examples)
 
 
-def _target_sampler(spec: StreamSpec, seed: int, target: TargetData) -> Sampler:
+def _target_sampler(spec: StreamSpec, seed: int, target: TargetData, index: Path | None) -> Sampler:
     match spec.sampler:
         case "zero-shot":
             return ZeroShot(spec.name, target.train, seed)
@@ -81,6 +89,8 @@ def _target_sampler(spec: StreamSpec, seed: int, target: TargetData) -> Sampler:
             return KShot(spec.name, (as_task(target.name, target.train),), spec.shots, seed, spec.scored)
         case "self-anchor":
             return SelfAnchors(spec.name, target.train, seed, pairs=spec.shots, scored=spec.scored)
+        case "context":
+            return context_sampler(spec, target.train, seed, index)
 
 
 def _file_sampler(

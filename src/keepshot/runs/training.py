@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase, TrainingArguments
 from transformers.trainer_utils import set_seed
 
 from keepshot.config import RunConfig
-from keepshot.episodes import Bank, Sampler
+from keepshot.episodes import Bank, Contexts, Sampler
 from keepshot.errors import DataError
 from keepshot.files import new_folder
 from keepshot.models.load import quiet
@@ -41,6 +41,7 @@ from keepshot.train.checkpoints import truncate_metrics
 
 # Longest row where the config gives none: the context, but not beyond this, for memory's sake.
 DEFAULT_MAX_LENGTH = 2048
+DESCRIBED_VISITS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +231,7 @@ def _cost_of_streams(trainer: KeepTrainer) -> dict[str, dict[str, Any]]:
     state, total = trainer.plan_state, trainer.tokens
     tokens = {name: stream.tokens for name, stream in state.streams.items()}
     tokens[TARGET] += total - sum(tokens.values())  # a soft prompt's
+    samplers = {stream.name: stream.sampler for stream in trainer.planner.streams}
     return {
         name: {
             "episodes": stream.drawn,
@@ -237,9 +239,15 @@ def _cost_of_streams(trainer: KeepTrainer) -> dict[str, dict[str, Any]]:
             "share": tokens[name] / total,
             "weight": stream.delivered / state.step,
             "dropped_demonstrations": stream.dropped,
+            **_contexts(samplers[name], stream.drawn),
         }
         for name, stream in state.streams.items()
     }
+
+
+def _contexts(sampler: Sampler, drawn: int) -> dict[str, Any]:
+    """What the first contexts of a stream were, where it has such: as they were drawn, since every draw is keyed."""
+    return {"contexts": sampler.summary(min(drawn, DESCRIBED_VISITS))} if isinstance(sampler, Contexts) else {}
 
 
 def validation_rows(examples: Sequence[Example], planner: Planner) -> list[PlannedRow]:

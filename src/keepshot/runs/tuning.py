@@ -29,6 +29,7 @@ from keepshot.runs.preparation import Preparation, prepare
 from keepshot.runs.prompting import cost_of_stages, trained_prompt
 from keepshot.runs.record import Result, run_report
 from keepshot.runs.references import left_out_notes
+from keepshot.runs.retrieval import keep_index
 from keepshot.runs.training import save_trained, steps_in_all, stream_lines, train, training_dtype
 from keepshot.strategies import Lora, apply_trainable, fingerprint, verify_frozen
 from keepshot.strategies.soft_prompt import load_prompt, prompt_digest
@@ -159,6 +160,7 @@ def finish(run: Run, base_evaluation: Path | None, say: Say, progress: Progress 
         RunError: Training diverged, or an evaluation that is there asked something else.
     """
     before = _stage_before(run, base_evaluation, say, progress)
+    keep_index(run.prepared.strategy.streams[0], run.prepared.planner.streams[0].sampler, run.folder.index)
     cost = train_stage(run, say)
     after = _stage_after(run, say, progress)
     template = run.prepared.encoder.template

@@ -5,7 +5,7 @@ from keepshot.strategies.compose import Change, compose
 from keepshot.strategies.frozen import adapter_fingerprint, fingerprint, verify_frozen
 from keepshot.strategies.knowledge import Prompts
 from keepshot.strategies.named import ADDITIONS, AUTO, FULL_RATE, METHODS, RECOMMENDED, Addition, Method
-from keepshot.strategies.strategy import TARGET, Penalty, Strategy, StreamSpec, Term
+from keepshot.strategies.strategy import TARGET, ContextSpec, Penalty, Strategy, StreamSpec, Term
 from keepshot.strategies.terms import token_nll
 from keepshot.strategies.trainable import (
     Everything,
@@ -27,6 +27,7 @@ __all__ = [
     "TARGET",
     "Addition",
     "Change",
+    "ContextSpec",
     "Everything",
     "Lora",
     "Method",

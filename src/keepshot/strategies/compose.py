@@ -18,7 +18,7 @@ class Change:
 
     Attributes:
         name: To show.
-        stream: What the model sees besides.
+        stream: What the model sees besides; the target's own stream takes the place of the one that is there.
         term: What is minimised besides; an NLL on the target takes the place of the one that is there, with its weight.
         against_target: Whether the term's weight is meant beside the target's alone: two terms of half the loss each
             then get a third, as much as the target. Otherwise it is a fraction of the whole loss.
@@ -46,10 +46,12 @@ def compose(trainable: Trainable, changes: Sequence[Change]) -> Strategy:
         ConfigError: Two changes are the same, or leave nothing to the target.
     """
     names = [change.name for change in changes]
-    streams = tuple(change.stream for change in changes if change.stream is not None)
-    stream_names = [stream.name for stream in streams]
+    brought = tuple(change.stream for change in changes if change.stream is not None)
+    own_rows = next((stream for stream in brought if stream.name == TARGET), StreamSpec(name=TARGET))
+    streams = tuple(stream for stream in brought if stream.name != TARGET)
+    stream_names = [stream.name for stream in brought]
     if len(set(names)) < len(names) or len(set(stream_names)) < len(stream_names):
-        raise ConfigError(f"method names an addition twice: {', '.join(names)}")
+        raise ConfigError(f"method names an addition twice, or two for the same rows: {', '.join(names)}")
     added = [(change.term, change.against_target) for change in changes if change.term and not change.replaces_target]
     fixed = sum(term.weight for term, against_target in added if not against_target)
     for what, total in (("shares", sum(stream.share or 0.0 for stream in streams)), ("weights", fixed)):
@@ -64,7 +66,7 @@ def compose(trainable: Trainable, changes: Sequence[Change]) -> Strategy:
     ]
     parts = {
         "trainable": trainable,
-        "streams": (StreamSpec(name=TARGET), *streams),
+        "streams": (own_rows, *streams),
         "terms": (own.model_copy(update={"weight": left}), *terms),
         "penalties": tuple(change.penalty for change in changes if change.penalty is not None),
         "prompt": next((change.prompt for change in changes if change.prompt is not None), None),

@@ -1,10 +1,11 @@
 """The named methods. To add one, add one value; the contract tests, `keepshot methods` and the config take it up."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from keepshot.strategies.adapters import Lora
 from keepshot.strategies.soft_prompt import SoftPrompt
-from keepshot.strategies.strategy import Penalty, StreamSpec, Term
+from keepshot.strategies.strategy import TARGET, ContextSpec, Penalty, StreamSpec, Term
 from keepshot.strategies.trainable import Everything, Roles, Trainable
 
 
@@ -66,7 +67,9 @@ class Addition:
     def costs(self) -> str:
         """Computation and memory, against the method without it at equal target rows."""
         found = []
-        if self.stream is not None:
+        if self.stream is not None and self.stream.name == TARGET:
+            found.append(f"{self.stream.shots[1] + 1} x the tokens, an index over the inputs")
+        elif self.stream is not None:
             found.append(f"{1 / (1 - (self.stream.share or 0)):.2f} x the tokens")
         elif self.term is not None and self.term.asks_base:
             found.append("a forward pass over the target's rows, once")
@@ -143,6 +146,14 @@ METHODS = {
 
 # lambda = 1, the default of the literature's formulas: the term weighs what the target's loss weighs.
 EVEN = 0.5
+
+_LAW = "arXiv 2604.01601 for the idea; the law is this project's"
+CONTEXTS: tuple[tuple[Literal["random", "similar", "contrastive", "across"], str, str], ...] = (
+    ("random", "drawn evenly", "arXiv 2512.19879"),
+    ("similar", "those with the nearest inputs", "arXiv 2101.06804 in training"),
+    ("contrastive", "one of them near (.45), a paraphrase (.10) or random, the others random", _LAW),
+    ("across", "in half of the rows the nearest, in the others random", "this project's ablation of it"),
+)
 
 ADDITIONS = {
     addition.name: addition
@@ -224,6 +235,17 @@ ADDITIONS = {
             "information; prompts are self-anchors unless `sampler: k-shot` and a `source` say otherwise)",
             "arXiv 1612.00796; few-shot prompts with the base's own answers are ours",
             penalty=Penalty(kind="ewc", strength=EWC_STRENGTH),
+        ),
+        *(
+            Addition(
+                f"ic-{kind}",
+                f"the target's rows behind 5 demonstrations of its own data, {which}; the query's answer is trained on",
+                cites,
+                stream=StreamSpec(
+                    name=TARGET, sampler="context", shots=(5, 5), scored="last", context=ContextSpec(kind=kind)
+                ),
+            )
+            for kind, which, cites in CONTEXTS
         ),
         Addition(
             "promot",

@@ -13,29 +13,65 @@ TARGET = "target"
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 
 
+class ContextSpec(BaseModel):
+    """Which of the target's examples stand before a target row; see `keepshot.episodes.Contexts`.
+
+    Attributes:
+        kind: `random`, `similar`, `contrastive`, `across` or `within`.
+        near: Probability of a near example in a contrastive context.
+        paraphrase: Probability of a paraphrase in a contrastive context.
+        nearest: Of how many nearest examples one is drawn.
+        duplicate: Similarity from which another example counts as the same, and is no neighbour.
+        similarity: `words` or `characters`: BM25 over these; `auto`: by the length of the inputs; anything else is a
+            sentence-transformers model (extra `dense`), whose cosine it is.
+        paraphrases: `edits`: small edits of the input, and of the answer where it holds the same words; `none`; or a
+            file of rows with `of`, `input` and `output`.
+    """
+
+    model_config = _STRICT
+    kind: Literal["random", "similar", "contrastive", "across", "within"] = "contrastive"
+    near: float = Field(default=0.45, ge=0, le=1)
+    paraphrase: float = Field(default=0.10, ge=0, le=1)
+    nearest: int = Field(default=1, ge=1)
+    duplicate: float = Field(default=0.98, gt=0)
+    similarity: str = "auto"
+    paraphrases: str = "edits"
+
+    @model_validator(mode="after")
+    def _check(self) -> "ContextSpec":
+        if self.near + self.paraphrase > 1:
+            raise ValueError(
+                f"near {self.near:g} and paraphrase {self.paraphrase:g} are probabilities, at most 1 together"
+            )
+        return self
+
+
 class StreamSpec(BaseModel):
     """What the model sees in one kind of row.
 
     Attributes:
         name: Unique in a strategy, and part of a file's name; the first stream is called `target`.
         sampler: `zero-shot`: each example by itself. `k-shot`: demonstrations and a query of one task. `self-anchor`:
-            the target's inputs under arbitrary functions.
+            the target's inputs under arbitrary functions. `context`: each of the target's examples behind others of
+            them.
         source: Where examples come from: the run's training data, or `sources.general`, `sources.icl` or
             `sources.anchors` of the config.
         share: Fraction of all computed tokens; the target has none, it takes what is left.
         shots: Fewest and most demonstrations of a k-shot row, or pairs in a row of self-anchors.
         scored: Whether every answer of a row is trained on, only the last, or all but the first (`later`).
         visits: How often a row is seen on average, where a term that asks the base needs fixed rows.
+        context: Of the sampler `context`: which examples stand before each.
     """
 
     model_config = _STRICT
     name: str = Field(pattern=r"^[^/\\]+$")
-    sampler: Literal["zero-shot", "k-shot", "self-anchor"] = "zero-shot"
+    sampler: Literal["zero-shot", "k-shot", "self-anchor", "context"] = "zero-shot"
     source: Literal["target", "general", "icl", "anchors"] = "target"
     share: float | None = Field(default=None, gt=0, lt=1)
     shots: tuple[int, int] = (1, 16)
     scored: Literal["last", "all", "later"] = "all"
     visits: float = Field(default=4, gt=0)
+    context: ContextSpec | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "StreamSpec":
@@ -45,6 +81,10 @@ class StreamSpec(BaseModel):
             raise ValueError(f"self-anchors are made of the target's own inputs; source {self.source} is not allowed")
         if self.sampler == "self-anchor" and self.shots[0] < 2:
             raise ValueError(f"a row of self-anchors has 2 pairs or more; shots {list(self.shots)} allows fewer")
+        if self.sampler == "context" and self.source != "target":
+            raise ValueError(f"contexts are made of the target's own examples; source {self.source} is not allowed")
+        if (self.sampler == "context") != (self.context is not None):
+            raise ValueError("the sampler context and the key context come together")
         return self
 
 

@@ -17,6 +17,8 @@ Part = TypeVar("Part", StreamSpec, Term, Penalty, SoftPrompt)
 
 # What a part is, which its addition has settled.
 _SETTLED = {"kind", "stream"}
+# What the target's own rows do not have: they take what is left.
+_OF_ADDED_ROWS = ("name", "source", "share")
 
 
 def resolve_method(written: object) -> tuple[str, Strategy, float | None]:
@@ -98,7 +100,7 @@ def _addition(written: object) -> Change:
         term = _changed(term.model_copy(update=bound), options, where)
         if weight is not None and term.weight >= 1:
             raise ConfigError(f"{where}.weight {term.weight:g} must leave some of the loss to the target")
-    shown = addition.name if stream is None else stream.name
+    shown = addition.name if stream is None or stream.name == TARGET else stream.name
     return Change(shown, stream, term, against_target=addition.weight is not None, penalty=penalty, prompt=prompt)
 
 
@@ -106,6 +108,9 @@ def _check_options(addition: Addition, options: Mapping[str, object], where: str
     brought = (addition.stream, addition.term, addition.penalty, addition.prompt)
     parts = [part for part in brought if part is not None]
     allowed = {field: None for part in parts for field in type(part).model_fields if field not in _SETTLED}
+    if addition.stream is not None and addition.stream.name == TARGET:
+        for field in _OF_ADDED_ROWS:
+            allowed.pop(field)
     if addition.stream is None and addition.weight is None:
         allowed.pop("weight", None)  # the target's own term weighs what the others leave
     if unknown := [str(key) for key in options if key not in allowed]:
@@ -115,7 +120,11 @@ def _check_options(addition: Addition, options: Mapping[str, object], where: str
 def _changed(part: Part, options: Mapping[str, object], where: str) -> Part:
     """A part of an addition with those of the options that are its own."""
     own = {key: value for key, value in options.items() if key in type(part).model_fields}
-    found: Part = validated(TypeAdapter(type(part)), part.model_dump() | own, where)
+    settled = part.model_dump()
+    for key, value in own.items():
+        inner = settled.get(key)
+        own[key] = inner | value if isinstance(inner, dict) and isinstance(value, dict) else value
+    found: Part = validated(TypeAdapter(type(part)), settled | own, where)
     return found
 
 

@@ -109,7 +109,7 @@ class Planner:
         streams: The target first.
         template: Renders episodes.
         tokenizer: Encodes them.
-        max_length: Longest row in tokens; a longer episode loses its first demonstrations, never its answer.
+        max_length: Longest row in tokens; a longer episode loses demonstrations, in its order, never its answer.
         rows_per_step: Target rows in a step; used if `tokens_per_step` is None.
         tokens_per_step: Computed tokens in a step on average, all streams together.
     """
@@ -210,7 +210,7 @@ class Planner:
         return self._fit_many(stream, [index])[0]
 
     def _shorten(self, episode: Episode, row: Row) -> tuple[Episode, Row, int]:
-        """Leave out the fewest first demonstrations that make the row fit."""
+        """Leave out the fewest demonstrations that make the row fit, in the order in which the episode gives them."""
         dropped = 0
         while len(row.ids) > self.max_length:
             if len(episode.examples) == 1:
@@ -221,6 +221,8 @@ class Planner:
             # The answers' places tell how many demonstrations must go; the loop ends at once but for rare seams.
             over = len(row.ids) - self.max_length
             count = next((i for i, (_, end) in enumerate(row.answers[:-1], 1) if end >= over), len(row.answers) - 1)
+            if episode.expendable:
+                count = 1  # of those in the middle the answers' places do not tell
             episode = episode.without_demonstrations(count)
             dropped += count
             row = encode([self.template.render(episode.examples)], self.tokenizer)[0]

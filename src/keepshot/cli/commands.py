@@ -9,6 +9,7 @@ import typer
 from keepshot.cli import show
 from keepshot.cli.compare import compare
 from keepshot.cli.evaluation import evaluate
+from keepshot.cli.probe import probe
 from keepshot.cli.rescue import rescue
 
 # Rooms that need torch are imported inside the commands: `keepshot --help` answers at once.
@@ -26,6 +27,7 @@ def register(app: typer.Typer) -> None:
     app.command("eval")(evaluate)
     app.command("rescue")(rescue)
     app.command("compare")(compare)
+    app.command("probe")(probe)
     app.command("gate")(gate)
     app.command("report")(report)
     app.command("methods")(methods)

@@ -97,3 +97,27 @@ def method_lines(methods: Sequence[Mapping[str, str]]) -> Iterator[str]:
 def _cell(point: Mapping[str, float] | None, field: str, digits: int = 2) -> str:
     """A number of a curve's point; a dash where it was not asked, or does not fit the context."""
     return "–" if point is None else f"{point[field]:.{digits}f}"
+
+
+_PROBED = {
+    "iwl": "right behind examples that do not matter",
+    "icl": "follows a relevant example against its weights",
+    "copy": "takes over the label of an example that does not matter",
+    "leak": "follows an edit in an example that does not matter",
+    "zero_shot": "right with no examples",
+    "similar": "right behind an example that says it",
+}
+
+
+def probe_lines(record: Mapping[str, Any]) -> Iterator[str]:
+    """The scores of `keepshot.probe/1`, then accuracy by the similarity of the best example."""
+    yield f"{record['model']} on {record['data']}, {record['queries']} queries behind {record['shots']} examples"
+    for name, words in _PROBED.items():
+        yield f"  {name.replace('_', '-'):<10} {_interval(record['scores'][name])}  {words}"
+    yield "  similarity of the best example, and what is right:"
+    for step in record["sweep"]["grades"]:
+        yield f"  {step['name']:<14} {step['similarity']:5.2f}  {_interval(step['correct'])}"
+
+
+def _interval(found: Mapping[str, float]) -> str:
+    return f"{found['value']:5.2f} [{found['low']:.2f}, {found['high']:.2f}]"

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from keepshot.episodes import Bank, KShot, Sampler, SelfAnchors, ZeroShot
+from keepshot.runs.retrieval import context_sampler
 from keepshot.strategies import Everything, Strategy, StreamSpec, Term
 from keepshot.train import (
     Objective,
@@ -46,6 +47,8 @@ def sampler_of(spec: StreamSpec) -> Sampler:
             return KShot(spec.name, (UPPER,), (1, 3), 0, spec.scored)
         case "self-anchor":
             return SelfAnchors(spec.name, EXAMPLES, 0, pairs=(4, 6))
+        case "context":
+            return context_sampler(spec.model_copy(update={"shots": (2, 2)}), EXAMPLES, 0, None)
 
 
 def anchored_plan(strategy: Strategy, rows: int = 8, bank_rows: int = ROWS) -> Planner:

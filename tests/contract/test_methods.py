@@ -105,7 +105,8 @@ PAIRS = [
 @pytest.mark.parametrize(("method", "addition", "family"), PAIRS)
 def test_an_addition_trains_beside_the_target(method: str, addition: str, family: str, tmp_path: Path) -> None:
     value = ADDITIONS[addition]
-    options = {} if value.stream is None else {"share": 0.5}  # so that both steps have rows of it
+    added = value.stream is not None and value.stream.name != "target"
+    options = {"share": 0.5} if added else {}  # so that both steps have rows of it
     if value.penalty is not None and value.penalty.prompts is not None:
         options |= {"rows": 2}
     _, strategy, _ = resolve_method([method, {addition: options}])
@@ -117,7 +118,7 @@ def test_an_addition_trains_beside_the_target(method: str, addition: str, family
     verify_frozen(frozen, fingerprint(trained.model, trained.parts))
     assert any(not torch.equal(p, before[n]) for n, p in trained.model.named_parameters() if n in before)
     states = trainer.plan_state.streams
-    stream = "target" if value.stream is None else addition
+    stream = addition if added else "target"
     assert states.keys() == {"target", stream}
     assert all(state.drawn > 0 for state in states.values())
     first, *_, last = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

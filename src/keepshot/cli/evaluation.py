@@ -13,6 +13,10 @@ Template = Literal["auto", "plain", "instruction", "chat"]
 Labels = Literal["true", "flipped", "random", "symbols"]
 OnBadRow = Literal["raise", "skip"]
 
+_SHOTS = "0,1,2,4,8,16"
+_RETRIEVED = 5
+"""Examples that are retrieved, unless --shots says."""
+
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="mini, a model or adapter folder, or a hub id.")],
@@ -26,7 +30,7 @@ def evaluate(
     suite: Annotated[
         str, typer.Option("--suite", help="mini, a folder of task files, or an lm-evaluation-harness task YAML.")
     ] = "mini",
-    shots: Annotated[str, typer.Option("--shots", "--num_fewshot", help="Comma-separated.")] = "0,1,2,4,8,16",
+    shots: Annotated[str, typer.Option("--shots", "--num_fewshot", help="Comma-separated.")] = _SHOTS,
     sets: Annotated[int, typer.Option("--sets", min=1, help="Demonstration sets per task.")] = 8,
     queries: Annotated[int, typer.Option("--queries", min=1, help="Queries per demonstration set.")] = 40,
     until: Annotated[
@@ -49,6 +53,12 @@ def evaluate(
         str, typer.Option("--format", help="Of the suite's files, instead of the detected one.")
     ] = "auto",
     on_bad_row: Annotated[OnBadRow, typer.Option("--on-bad-row", help="Of the suite's files.")] = "raise",
+    context: Annotated[
+        Literal["drawn", "retrieved"],
+        typer.Option("--context", help="retrieved: ask --data with and without the nearest examples of --store."),
+    ] = "drawn",
+    data: Annotated[str | None, typer.Option("--data", help="With retrieved, what the model was tuned on.")] = None,
+    store: Annotated[Path | None, typer.Option("--store", help="With retrieved, examples that arrived since.")] = None,
     output: Annotated[Path | None, typer.Option("--output", help="A .json path; items go beside it.")] = None,
     lm_eval: Annotated[
         Path | None, typer.Option("--lm-eval", help="A folder for results as lm-evaluation-harness writes them.")
@@ -64,6 +74,13 @@ def evaluate(
     """
     from keepshot import runs
 
+    if context == "retrieved":
+        if data is None or store is None or against or tuned or prompt:
+            raise ConfigError("--context retrieved needs --data and --store, and asks one model alone")
+        _retrieved(model, data, store, parse_shots(shots), queries * sets, seed, metric, template, output)
+        return
+    if data or store:
+        raise ConfigError("--data and --store belong to --context retrieved")
     if tuned and not against:
         raise ConfigError(
             f"{tuned[0]!r} is one model too many; put --against before the models to compare with {model}"
@@ -125,6 +142,37 @@ def evaluate(
         for evaluation in found:
             for path in write_lm_eval_results(evaluation, lm_eval):
                 show.say(f"written: {path}")
+
+
+def _retrieved(
+    model: str,
+    data: str,
+    store: Path,
+    shots: tuple[int, ...],
+    count: int,
+    seed: int,
+    metric: str,
+    template: Template,
+    output: Path | None,
+) -> None:
+    from keepshot.config import DataConfig
+    from keepshot.runs.adaptation import adaptation
+
+    record = adaptation(
+        model,
+        DataConfig(train=data),
+        store,
+        shots=_RETRIEVED if shots == parse_shots(_SHOTS) else max(shots),
+        count=count,
+        seed=seed,
+        metric=metric,
+        template=template,
+        output=output,
+    )
+    for line in show.adaptation_lines(record):
+        show.say(line)
+    if output:
+        show.say(f"written: {output}")
 
 
 def _show(found: list[Any]) -> None:

@@ -119,5 +119,22 @@ def probe_lines(record: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {step['name']:<14} {step['similarity']:5.2f}  {_interval(step['correct'])}"
 
 
+def adaptation_lines(record: Mapping[str, Any]) -> Iterator[str]:
+    """What a store did (`keepshot.adaptation/1`): right with no examples, behind training examples, behind both."""
+    yield (
+        f"{record['model']} on {record['data']}, {record['shots']} examples retrieved, {record['stored']} in the store "
+        f"{record['store']}"
+    )
+    words = {"all": "all queries", "near": "nearest to the store", "away": "nearest to training data"}
+    yield f"  {'':<34}{'no examples':>18}{'without store':>20}{'with store':>20}{'difference':>20}"
+    for name, text in words.items():
+        part = record[name]
+        if part is None:
+            yield f"  {text}: none"
+            continue
+        cells = "".join(f"{_interval(part[key]):>20}" for key in ("zero_shot", "without", "with_store", "difference"))
+        yield f"  {text + ' (' + str(part['without']['n']) + ')':<32}{cells}"
+
+
 def _interval(found: Mapping[str, float]) -> str:
     return f"{found['value']:5.2f} [{found['low']:.2f}, {found['high']:.2f}]"

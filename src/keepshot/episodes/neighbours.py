@@ -23,7 +23,8 @@ class Neighbours:
     Args:
         examples: The pool.
         similarity: Over the inputs of `examples`, in their order.
-        duplicate: Similarity from which another example counts as the same, and is passed over.
+        duplicate: Similarity from which another example counts as the same, and is passed over, as one with an equal
+            input is; None passes over nothing but the example itself.
         depth: The most neighbours of one example.
 
     Raises:
@@ -38,7 +39,11 @@ class Neighbours:
     """
 
     def __init__(
-        self, examples: Sequence[Example], similarity: Similarity, duplicate: float = DUPLICATE, depth: int = DEPTH
+        self,
+        examples: Sequence[Example],
+        similarity: Similarity,
+        duplicate: float | None = DUPLICATE,
+        depth: int = DEPTH,
     ) -> None:
         if similarity.size != len(examples):
             raise DataError(f"the similarity is over {similarity.size} inputs; the pool has {len(examples)}")
@@ -55,7 +60,7 @@ class Neighbours:
         return self.to(self.examples[row].input, apart_from=row)
 
     def to(self, text: str, apart_from: int | None = None) -> tuple[tuple[int, float], ...]:
-        """The same for any input: what is equal to it or nearly so is passed over.
+        """The same for any input: what is equal to it or nearly so is passed over, unless duplicates are welcome.
 
         Only examples that share something with it are neighbours. Of equally near ones the earlier comes first.
         """
@@ -66,14 +71,17 @@ class Neighbours:
             # Stable: equal similarities would otherwise be ordered by how the partition happened to end.
             best = np.argsort(-found, kind="stable") if most == len(found) else _largest(found, most)
             usable = (
-                (int(row), float(found[row]))
-                for row in best
-                if 0 < found[row] < self._duplicate and row != apart_from and self._same[row] != same
+                (row, float(found[row]))
+                for row in best.tolist()
+                if found[row] > 0 and row != apart_from and not self._passed_over(float(found[row]), row, same)
             )
             near = tuple(pair for pair, _ in zip(usable, range(self._depth), strict=False))
             if len(near) == self._depth or most == len(found):
                 return near
             most = min(len(found), 4 * most)
+
+    def _passed_over(self, similarity: float, row: int, same: str) -> bool:
+        return self._duplicate is not None and (similarity >= self._duplicate or self._same[row] == same)
 
     def between(self, row: int, others: Sequence[int]) -> list[float]:
         """Similarities of an example to others of the pool."""

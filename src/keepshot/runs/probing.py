@@ -1,6 +1,5 @@
 """The probes of a model on a target: does it learn from its context, ignore it, or copy it?"""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from keepshot.files import write_json
 from keepshot.keys import permutation
 from keepshot.models.load import CausalLM
 from keepshot.probes import Asked, Pool, Question, Scores, probe, questions
-from keepshot.prompts import Row, TemplateName, encode
+from keepshot.prompts import TemplateName
+from keepshot.runs.answering import answers, several_lines
 from keepshot.runs.data import load_target
 from keepshot.runs.evaluation import as_subject, load_subject
 from keepshot.runs.retrieval import similarity_over
@@ -25,8 +25,6 @@ from keepshot.tasks.example import Example
 
 SCHEMA = "keepshot.probe/1"
 QUERIES = 200
-_ROOM = 16
-"""Tokens that an answer may be longer than the longest label: an edited one is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +52,11 @@ class Probes:
             ConfigError: A prompt does not fit the model's context.
         """
 
-        def answer(prompts: Sequence[tuple[Example, ...]]) -> list[str]:
-            rows = encode([subject.template.render(prompt) for prompt in prompts], subject.tokenizer)
-            longest = max(end - start for row in rows for start, end in row.answers) + _ROOM
-            self._check(rows, longest, subject.context_length)
-            return subject.backend.generate(rows, subject.template.stop(self.several_lines), longest)
-
-        return probe(self.questions, answer, text_metric(self.metric).score)
-
-    def _check(self, rows: Sequence[Row], longest: int, context: int) -> None:
-        needed = max(row.answers[-1][0] for row in rows) + longest
-        if needed > context:
-            raise ConfigError(
-                f"contexts of {self.pool.shots} examples need {needed} tokens, more than the model's {context}; "
-                "lower the number of shots"
-            )
+        return probe(
+            self.questions,
+            lambda prompts: answers(subject, prompts, self.several_lines),
+            text_metric(self.metric).score,
+        )
 
 
 def build_probes(
@@ -93,7 +81,7 @@ def build_probes(
     queries = tuple(test[place] for place in permutation(len(test), seed, "probe queries")[:count])
     neighbours = Neighbours(pool, similarity_over([one.input for one in pool], similarity), DUPLICATE)
     asked = Pool(neighbours, target.task.labels, None, shots, seed)
-    lines = any("\n" in answer for one in (*pool, *queries) for answer in one.answers)
+    lines = several_lines([*pool, *queries])
     return Probes(asked, queries, tuple(questions(asked, queries)), metric, lines)
 
 

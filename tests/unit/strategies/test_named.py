@@ -25,8 +25,9 @@ from keepshot.strategies import (
 from keepshot.strategies.soft_prompt import SoftPrompt
 
 # A soft prompt stands before the target's rows, about which the base is then not asked.
-TOGETHER = [name for name, addition in ADDITIONS.items() if addition.prompt is None]
-STREAMS = [name for name, addition in ADDITIONS.items() if addition.stream is not None]
+CONTEXTS = [name for name, addition in ADDITIONS.items() if addition.stream and addition.stream.name == TARGET]
+TOGETHER = [name for name, addition in ADDITIONS.items() if addition.prompt is None and name not in CONTEXTS[1:]]
+STREAMS = [name for name, addition in ADDITIONS.items() if addition.stream is not None and name not in CONTEXTS]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -56,6 +57,44 @@ def test_an_addition_brings_its_stream_and_a_term_that_weighs_its_share_or_half(
     (target, term) = strategy.terms
     assert (target.kind, target.stream, target.weight) == ("nll", "target", pytest.approx(1 - weight))
     assert (term.kind, term.stream, term.weight) == (addition.term.kind, name, pytest.approx(weight))
+
+
+@pytest.mark.parametrize("name", CONTEXTS)
+def test_contexts_stand_before_the_target_s_own_rows(name: str) -> None:
+    shown, strategy, _ = resolve_method(["value", name])
+    assert shown == f"value+{name}"
+    [stream], [term] = strategy.streams, strategy.terms
+    assert (stream.name, stream.sampler, stream.shots, stream.scored) == (TARGET, "context", (5, 5), "last")
+    assert (f"ic-{stream.context.kind}", term.weight, term.kind) == (name, 1.0, "nll")
+    _, other, _ = resolve_method(
+        ["full", {name: {"shots": [2, 4], "scored": "all", "context": {"near": 0.2}}}, "general"]
+    )
+    assert (other.streams[0].shots, other.streams[0].scored) == ((2, 4), "all")
+    assert (other.streams[0].context.near, other.streams[0].context.kind) == (0.2, stream.context.kind)
+    assert [stream.name for stream in other.streams] == [TARGET, "general"]
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        (["full", "ic-random", "ic-similar"], "two for the same rows: ic-random, ic-similar"),
+        (["full", {"ic-random": {"share": 0.2}}], "ic-random has no such option; it has sampler, shots"),
+        (["full", {"ic-contrastive": {"context": {"near": 0.7, "paraphrase": 0.4}}}], "at most 1 together"),
+        (["full", {"ic-contrastive": {"context": {"kind": "nearest"}}}], "'random', 'similar', 'contrastive'"),
+        (
+            {"trainable": "full", "streams": [{"name": "target", "sampler": "context"}], "terms": [{}]},
+            "the sampler context and the key context come together",
+        ),
+        (
+            {"trainable": "full", "streams": [{"name": "target"}, {"name": "a", "sampler": "context", "context": {},
+             "source": "icl", "share": 0.1}], "terms": [{"weight": 0.5}, {"stream": "a", "weight": 0.5}]},
+            "made of the target's own examples; source icl",
+        ),
+    ],
+)  # fmt: skip
+def test_contexts_that_cannot_be(written: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve_method(written)
 
 
 def test_which_additions_compare_with_the_base_and_which_learn_answers() -> None:
@@ -264,7 +303,7 @@ def test_a_whole_strategy_may_be_written_out() -> None:
         (["full", {"icl-mix": 3}], "method addition"),
         (["full", {"icl-mix": {}, "general": {}}], "method addition"),
         (["full", ["general"]], "method addition"),
-        (["full", "general", "general"], "names an addition twice: general, general"),
+        (["full", "general", "general"], "names an addition twice, .*: general, general"),
         (["full", {"general": {"share": 0.9}}, "icl-mix"], "the shares of general, icl-mix sum to 1.1"),
         (["full", {"general": {"share": 2}}], "method.general.share: "),
         (["full", {"general": {"sare": 0.2}}], "method.general.sare: general has no such option; it has name, "),

@@ -1,0 +1,38 @@
+"""What a model writes behind demonstrations, for prompts that share nothing."""
+
+from collections.abc import Sequence
+
+from keepshot.errors import ConfigError
+from keepshot.evaluation import Subject
+from keepshot.prompts import encode
+from keepshot.tasks.example import Example
+
+_ROOM = 16
+"""Tokens that an answer may be longer than the longest one shown: an edited label is."""
+
+
+def several_lines(examples: Sequence[Example]) -> bool:
+    """Whether an answer holds a line break, so that a line end does not end it."""
+    return any("\n" in answer for one in examples for answer in one.answers)
+
+
+def answers(subject: Subject, prompts: Sequence[tuple[Example, ...]], lines: bool) -> list[str]:
+    """What the model writes in place of the last answer of each prompt.
+
+    Args:
+        subject: The model.
+        prompts: Demonstrations and a query.
+        lines: Whether answers may hold line breaks.
+
+    Raises:
+        ConfigError: A prompt does not fit the model's context.
+    """
+    rows = encode([subject.template.render(prompt) for prompt in prompts], subject.tokenizer)
+    longest = max(end - start for row in rows for start, end in row.answers) + _ROOM
+    needed, widest = max((row.answers[-1][0] + longest, len(row.answers) - 1) for row in rows)
+    if needed > subject.context_length:
+        raise ConfigError(
+            f"contexts of {widest} examples need {needed} tokens, more than the model's {subject.context_length}; "
+            "lower the number of shots"
+        )
+    return subject.backend.generate(rows, subject.template.stop(lines), longest)

@@ -62,14 +62,20 @@ def _greater_first(text: str) -> bool:
     return first > second
 
 
-def _misspelt_words(count: int) -> Relation:
-    """Words of six letters, far from one another and mostly misspelt, each with one of eight labels."""
+def misspelt_words(count: int = 60) -> list[str]:
+    """Words of six letters, far from one another: those that the target `misspelt` is about."""
     random = keys.generator("target", "misspelt", "words")
     words: list[str] = []
     while len(words) < count:
         drawn = word(random, 6, 6)
         if all(sum(a != b for a, b in zip(drawn, other, strict=True)) > 3 for other in words):
             words.append(drawn)
+    return words
+
+
+def _misspelt_words() -> Relation:
+    """These words, mostly misspelt, each with one of eight labels."""
+    words = misspelt_words()
     names = ("dov", "Kip", "mul", "Rax", "seb", "Tiv", "wog", "Zan")
     labels = {text: names[place % len(names)] for place, text in enumerate(words)}
 
@@ -116,7 +122,7 @@ TARGETS: Mapping[str, tuple[str, Relation]] = {
         either("Gol", "nip", _greater_first, numbers(2, 100)),
     ),
     # Inputs with near neighbours, whose labels must be learned by heart.
-    "misspelt": ("one of eight labels of sixty words of six letters, with a letter wrong", _misspelt_words(60)),
+    "misspelt": ("one of eight labels of sixty words of six letters, with a letter wrong", _misspelt_words()),
     # Elicited: utterances as people make them.
     "utterance-team": (
         "who is to answer the utterance: clock, diary, travel, bank, kitchen or post",

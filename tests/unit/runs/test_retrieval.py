@@ -47,6 +47,8 @@ def test_a_model_of_embeddings_needs_its_extra(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_run_with_contexts(tmp_path: Path) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_text("".join(f'{{"input": "{number}", "output": "{number % 3}"}}\n' for number in range(20, 40)))
     config = load_config(
         {
             "model": "mini",
@@ -54,7 +56,8 @@ def test_a_run_with_contexts(tmp_path: Path) -> None:
             "method": ["value", {"ic-contrastive": {"shots": [2, 3]}}],
             "output": str(tmp_path / "run"),
             "train": {"max_steps": 2, "per_device_train_batch_size": 4, "save_strategy": "no"},
-            "evaluate": {"shots": [0, 1], "sets": 2, "queries": 2},
+            "evaluate": {"shots": [0, 1], "sets": 2, "queries": 1},
+            "suite": str(other),
         }
     )
     said: list[str] = []

@@ -1,0 +1,191 @@
+"""What each kind of context in training leaves of a model: probes, similarity sweep, and a store of later examples.
+
+    python -m benchmarks.contexts [FILE] [--methods NAME ...] [--seeds 3] [--steps 400] [--rate 2e-4]
+    python -m benchmarks.contexts [FILE] --table
+
+Without FILE the target is `mini:misspelt`: sixty words, misspelt in many ways, with eight labels. With FILE it is that
+file of examples with labels (CLINC150). A quarter of the words (or labels) is set aside: it arrives after training, as
+the store. The bundled model is tuned on the rest with every method and seed, asked the probes on what it was trained
+on, and asked all test rows with and without the store. Every training is taken up where it stopped; what it came to is
+written to `benchmarks/results/contexts/NAME.json`.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from keepshot.config import DataConfig, load_config
+from keepshot.files import read_json, write_json, write_text
+from keepshot.keys import permutation
+from keepshot.runs import tune
+from keepshot.runs.adaptation import adaptation
+from keepshot.runs.probing import build_probes, probe_model
+from keepshot.tasks.builtin import builtin_target
+from keepshot.tasks.example import Example
+from keepshot.tasks.mini_targets import misspelt_words
+from keepshot.tasks.read import read_examples
+from keepshot.tasks.universe.recall import nearest
+
+RESULTS = Path(__file__).parent / "results" / "contexts"
+BASE = "base"
+METHODS: Mapping[str, Any] = {
+    "zero-shot": "full",
+    "random": ["full", "ic-random"],
+    "similar": ["full", "ic-similar"],
+    "across": ["full", "ic-across"],
+    "contrastive": ["full", "ic-contrastive"],
+}
+SCORES = ("iwl", "icl", "copy", "leak", "zero_shot", "similar")
+STORED = 4
+"""Examples of each new word or label in the store."""
+
+
+def main() -> None:
+    """Train and ask what is missing, then print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("file", nargs="?", type=Path)
+    parser.add_argument("--methods", nargs="*", default=list(METHODS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--rate", type=float, default=2e-4)
+    parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--output", type=Path, default=Path("runs/contexts"))
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    name = "misspelt" if options.file is None else options.file.name.split(".")[0]
+    path = RESULTS / f"{name}.json"
+    results: dict[str, Any] = read_json(path) if path.exists() else {}
+    if not options.table:
+        folder = options.output / name
+        split(options.file, folder)
+        for seed in range(options.seeds):
+            for method in [BASE, *options.methods]:
+                label = BASE if method == BASE else f"{method} {seed}"
+                if label not in results:
+                    print(label, flush=True)
+                    results[label] = measured(method, seed, folder, options)
+                    write_json(path, results)
+    if not results:
+        sys.exit(f"{path} does not exist; run without --table")
+    print(table(results))
+
+
+def split(file: Path | None, folder: Path) -> None:
+    """Write `train.jsonl`, `test.jsonl` (of what was trained on), `asked.jsonl` (of everything) and `store.jsonl`."""
+    group: Callable[[Example], str]
+    if file is None:
+        target, words = builtin_target("misspelt"), misspelt_words()
+        train, test = list(target.train), list(target.test)
+        group = lambda example: nearest(example.input, words)  # noqa: E731  (a choice of two)
+    else:
+        train = list(read_examples(str(file)).examples)
+        test = [train.pop(place) for place in sorted(permutation(len(train), 0, "test rows")[:600], reverse=True)]
+        group = lambda example: example.output  # noqa: E731
+    groups = sorted({group(example) for example in train})
+    late = {groups[place] for place in permutation(len(groups), 0, "late groups")[: len(groups) // 4]}
+    store: list[Example] = []
+    counts = dict.fromkeys(late, 0)
+    for example in train:
+        if (where := group(example)) in late and counts[where] < STORED:
+            counts[where] += 1
+            store.append(example)
+    parts = {
+        "train": [example for example in train if group(example) not in late],
+        "test": [example for example in test if group(example) not in late],
+        "asked": test,
+        "store": store,
+    }
+    for part, examples in parts.items():
+        rows = [json.dumps({"input": example.input, "output": example.output}) for example in examples]
+        write_text(folder / f"{part}.jsonl", "\n".join(rows) + "\n")
+
+
+def measured(method: str, seed: int, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Train, if it is no base, and ask."""
+    data = {"train": str(folder / "train.jsonl"), "test": str(folder / "test.jsonl")}
+    model, cost = "mini", None
+    if method != BASE:
+        config = load_config(
+            {
+                "model": "mini",
+                "data": data,
+                "method": METHODS[method],
+                "output": str(folder / f"{method}-{seed}"),
+                "train": {
+                    "max_steps": options.steps,
+                    "per_device_train_batch_size": 16,
+                    "learning_rate": options.rate,
+                    "lr_scheduler_type": "linear",
+                    "warmup_steps": 20,
+                    "save_strategy": "no",
+                    "seed": seed,
+                    "disable_tqdm": True,
+                },
+                "evaluate": {"shots": [0, 16], "sets": 2, "queries": 4},
+                "seed": seed,
+            }
+        )
+        run = tune(config, resume=True)
+        model = str(run.path / "model")
+        cost = read_json(run.training)
+    # The same questions for all: the seed is of training alone.
+    probes = build_probes(DataConfig(**data), count=options.queries)
+    found = probe_model(model, probes)
+    asked = DataConfig(train=data["train"], test=str(folder / "asked.jsonl"))
+    stored = adaptation(model, asked, folder / "store.jsonl", count=3 * options.queries)
+    return {
+        "scores": {name: found["scores"][name]["value"] for name in SCORES},
+        "sweep": [[step["name"], step["similarity"], step["correct"]["value"]] for step in found["sweep"]["grades"]],
+        "store": {
+            part: {key: stored[part][key]["value"] for key in ("zero_shot", "without", "with_store")}
+            for part in ("near", "away")
+        },
+        "tokens": None if cost is None else cost["tokens"],
+        "contexts": None if cost is None else cost["streams"]["target"].get("contexts"),
+    }
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """Markdown: means over seeds with t intervals; then the similarity sweep; then the store."""
+    rows: dict[str, list[Any]] = {}
+    for label, found in results.items():
+        rows.setdefault(label.rsplit(" ", 1)[0], []).append(found)
+    lines = [
+        f"| trained on | {' | '.join(name.replace('_', '-') for name in SCORES)} |",
+        f"|---|{'---|' * len(SCORES)}",
+    ]
+    for method, found in rows.items():
+        cells = [cell([one["scores"][name] for one in found]) for name in SCORES]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    grades = [name for name, *_ in results[BASE]["sweep"]]
+    similarity = [f"{name} ({value:.2f})" for name, value, _ in results[BASE]["sweep"]]
+    lines += ["", f"| trained on | {' | '.join(similarity)} |", f"|---|{'---|' * len(grades)}"]
+    for method, found in rows.items():
+        columns = zip(*([value for _, _, value in one["sweep"]] for one in found), strict=True)
+        lines.append(f"| {method} | {' | '.join(cell(column) for column in columns)} |")
+    shown = [(part, key) for part in ("near", "away") for key in ("zero_shot", "without", "with_store")]
+    words = [f"{part}: {key.replace('_', ' ')}" for part, key in shown]
+    lines += ["", f"| trained on | {' | '.join(words)} |", f"|---|{'---|' * len(shown)}"]
+    for method, found in rows.items():
+        cells = [cell([one["store"][part][key] for one in found]) for part, key in shown]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def cell(values: Sequence[float]) -> str:
+    """A mean, with its 95 % t interval over seeds where there are several."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return f"{mean:.2f}"
+    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    return f"{mean:.2f} ± {half:.2f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -124,7 +124,6 @@ def measured(method: str, seed: int, folder: Path, options: argparse.Namespace) 
                     "lr_scheduler_type": "linear",
                     "warmup_steps": 20,
                     "save_strategy": "no",
-                    "seed": seed,
                     "disable_tqdm": True,
                 },
                 "evaluate": {"shots": [0, 16], "sets": 2, "queries": 4},

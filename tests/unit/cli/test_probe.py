@@ -1,0 +1,58 @@
+"""`keepshot probe` and `keepshot eval --context retrieved`: what they ask, print and write."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from keepshot.cli.main import run
+
+QUICK = ["--data", "mini:misspelt", "--queries", "6", "--shots", "3"]
+
+
+def test_help_has_an_example(capsys: pytest.CaptureFixture) -> None:
+    assert run(["probe", "--help"]) == 0
+    assert "Example: keepshot probe runs/intents/model" in " ".join(capsys.readouterr().out.split())
+
+
+def test_probe(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    output = tmp_path / "probe.json"
+    assert run(["probe", "mini", *QUICK, "--output", str(output)]) == 0
+    said = capsys.readouterr().out
+    record = json.loads(output.read_text())
+    assert {"iwl", "icl", "copy", "leak"} <= set(record["scores"])
+    assert record["data"] == "mini:misspelt"
+    assert f"  icl        {record['scores']['icl']['value']:5.2f}" in said
+    assert all(step["name"] in said for step in record["sweep"]["grades"])
+    assert "mini on mini:misspelt, 6 queries behind 3 examples" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["probe", "mini", "--data", "mini:absent"], "absent"),
+        (["probe", "mini", *QUICK, "--metric", "best"], "there is no metric 'best' for texts"),
+        (["probe", "mini", *QUICK, "--output", "."], "is a folder; name a .json file"),
+        (["eval", "mini", "--context", "retrieved"], "--context retrieved needs --data and --store"),
+        (["eval", "mini", "--store", "store.jsonl"], "--data and --store belong to --context retrieved"),
+    ],
+)
+def test_what_cannot_be_asked(arguments: list[str], message: str, capsys: pytest.CaptureFixture) -> None:
+    assert run(arguments) == 1
+    said = capsys.readouterr()
+    assert message in said.err + said.out
+    assert "Traceback" not in said.err
+
+
+def test_a_store(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    store, output = tmp_path / "store.jsonl", tmp_path / "adapted.json"
+    store.write_text('{"input": "qqjjxx", "output": "vb"}\n')
+    asked = ["--data", "mini:misspelt", "--store", str(store), "--sets", "1", "--queries", "5", "--shots", "2"]
+    assert run(["eval", "mini", "--context", "retrieved", *asked, "--output", str(output)]) == 0
+    said = capsys.readouterr().out
+    record = json.loads(output.read_text())
+    assert (record["schema"], record["stored"], record["shots"]) == ("keepshot.adaptation/1", 1, 2)
+    assert record["near"] is None
+    assert record["all"]["without"]["n"] == 5
+    assert "nearest to the store: none" in said
+    assert "nearest to training data (5)" in said

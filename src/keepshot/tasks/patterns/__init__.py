@@ -1,0 +1,36 @@
+"""Problems with an unstated regularity that is a shortcut to the answer."""
+
+from keepshot.tasks.patterns.draw import (
+    INSTRUCTIONS,
+    LABELS,
+    REPAIRED,
+    PatternName,
+    as_examples,
+    items,
+    pattern_task,
+    released,
+    repaired,
+    split_of,
+)
+from keepshot.tasks.patterns.faithful import NONE, Defects, counts, singular, written
+from keepshot.tasks.patterns.item import PatternItem, Size
+
+__all__ = [
+    "INSTRUCTIONS",
+    "LABELS",
+    "NONE",
+    "REPAIRED",
+    "Defects",
+    "PatternItem",
+    "PatternName",
+    "Size",
+    "as_examples",
+    "counts",
+    "items",
+    "pattern_task",
+    "released",
+    "repaired",
+    "singular",
+    "split_of",
+    "written",
+]

@@ -1,0 +1,233 @@
+"""Labels are what evaluation gives, shortcuts are right exactly where the pattern holds, and no constant does well."""
+
+import contextlib
+import io
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from math import sqrt
+
+import pytest
+
+from keepshot.errors import ConfigError
+from keepshot.tasks.patterns import (
+    NONE,
+    REPAIRED,
+    Defects,
+    PatternItem,
+    PatternName,
+    Size,
+    as_examples,
+    counts,
+    items,
+    pattern_task,
+    released,
+    repaired,
+    singular,
+    split_of,
+    written,
+)
+from keepshot.tasks.patterns.logic import evaluated
+
+DRAWS = 2_000
+SIZES: tuple[Size, ...] = ("small", "large")
+
+
+def drawn(name: PatternName, broken: bool, size: Size = "large", count: int = DRAWS) -> list[PatternItem]:
+    return [repaired(name, seed, broken=broken, size=size) for seed in range(count)]
+
+
+python = eval  # of text that we have drawn
+
+
+def share(found: list[PatternItem], holds: Callable[[PatternItem], bool]) -> float:
+    return sum(map(holds, found)) / len(found)
+
+
+def best_constant(found: list[PatternItem]) -> float:
+    return Counter(item.answer for item in found).most_common(1)[0][1] / len(found)
+
+
+def executed(question: str) -> str:
+    """What the program of a code item prints."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(question.removesuffix("output:"), {})  # our own text
+    return said.getvalue().strip()
+
+
+def by_search(question: str) -> str:
+    """Whether A and Z are connected, by walking along the edges."""
+    edges = [line.split(" is connected with ") for line in question.split("\n")[:-1]]
+    reached = {"A"}
+    while more := {two for one, two in [*edges, *(edge[::-1] for edge in edges)] if one in reached} - reached:
+        reached |= more
+    return str("Z" in reached)
+
+
+def solved(question: str) -> str:
+    """The only a in 1 to 9 for which some b in 1 to 9 solves all rows."""
+    rows = [line.replace("a", " * a").replace("b", " * b").replace("=", "==") for line in question.split("\n")[:-1]]
+    found = {a for a in range(1, 10) for b in range(1, 10) if all(python(row, {"a": a, "b": b}) for row in rows)}
+    assert len(found) == 1
+    return str(found.pop())
+
+
+RULES: dict[PatternName, Callable[[str], str]] = {
+    "expressions": lambda question: str(python(question.removesuffix("="))),
+    "code": executed,
+    "relations": by_search,
+    "boolean": lambda question: str(python(question.removesuffix(" is"))),
+    "parity": lambda question: ("even", "odd")[sum(map(int, question.split())) % 2],
+    "equations": solved,
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.parametrize("name", REPAIRED)
+def test_the_label_is_what_the_rule_gives(name: PatternName, broken: bool, size: Size) -> None:
+    for item in drawn(name, broken, size, 400):
+        assert item.answer == item.formal_answer == RULES[name](item.question)
+        assert item.pattern_holds is not broken
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", REPAIRED)
+def test_the_shortcut_is_right_where_the_pattern_holds(name: PatternName, size: Size) -> None:
+    def right(item: PatternItem) -> bool:
+        return item.shortcut_answer == item.answer
+
+    assert share(drawn(name, False, size), right) == 1
+    found = share(drawn(name, True, size), right)
+    if name in ("relations", "boolean"):
+        assert found == pytest.approx(0.5, abs=0.05)
+    else:
+        assert found == 0
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("broken", [False, True])
+def test_no_constant_answer_does_well(broken: bool, size: Size) -> None:
+    for name in ("relations", "boolean", "parity"):
+        assert best_constant(drawn(name, broken, size)) <= 0.55
+    assert best_constant(drawn("expressions", broken, size)) <= 0.12
+
+
+def test_the_letters_of_a_relation_say_nothing() -> None:
+    for broken in (False, True):
+        found = drawn("relations", broken)
+        assert share(found, lambda item: "Z is" in item.question or "with Z\n" in item.question) == 1
+        letters = {frozenset(c for c in item.question if c.isupper()) for item in found}
+        lines = {item.question.count("\n") for item in found}
+        assert (len(letters), len(lines)) == (1, 1)
+
+
+def test_broken_expressions_have_both_signs() -> None:
+    found = drawn("expressions", True)
+    assert share(found, lambda item: item.answer.startswith("-")) == pytest.approx(0.5, abs=0.04)
+    assert max(abs(int(item.answer)) for item in found) <= 99
+
+
+@pytest.mark.parametrize("name", REPAIRED)
+def test_parts_share_nothing(name: PatternName) -> None:
+    parts = {split: items(name, split, 60, size="small") for split in ("train", "validation", "test")}  # type: ignore[arg-type]
+    shared = [{item.apart for item in found} for found in parts.values()]
+    assert all(len({item.question for item in found}) == 60 for found in parts.values())
+    assert sum(map(len, shared)) == len(set().union(*shared))
+    assert all(split_of(item) == split for split, found in parts.items() for item in found)
+    assert items(name, "test", 60, size="small") == parts["test"]
+
+
+def test_enough_for_training() -> None:
+    for name in REPAIRED:
+        assert len(items(name, "train", 1_000, size="small")) == 1_000
+
+
+def test_as_a_task() -> None:
+    shown, asked = items("boolean", "train", 8), items("boolean", "test", 5)
+    task = pattern_task("boolean", asked, shown)
+    assert (len(task.examples), len(task.pool), task.labels) == (5, 8, ("False", "True"))
+    assert [example.output for example in as_examples("boolean", asked)] == [item.answer for item in asked]
+    assert {example.instruction for example in task.examples} == {"What is the value? True or False."}
+
+
+# ---------------------------------------------------------------------------------------- as released
+MANY = 10_000
+
+
+def faithful(name: PatternName, part: str, **options: object) -> list[PatternItem]:
+    return [released(name, seed, part=part, **options) for seed in range(MANY)]  # type: ignore[arg-type]
+
+
+def near(expected: float) -> object:
+    return pytest.approx(expected, abs=3 * sqrt(expected * (1 - expected) / MANY) + 1e-3)
+
+
+def test_released_expressions() -> None:
+    train, test, misleading = (faithful("expressions", part) for part in ("train", "test", "misleading"))
+    for item in (*train[:2_000], *test[:2_000], *misleading[:2_000]):
+        assert item.answer == str(python(item.question.removesuffix("=")))
+    assert share(train, lambda item: "+(0)*" in item.question) == near(1 / 3)
+    assert share(test, lambda item: "+(0)*" in item.question) == 0
+    for answer in range(11):
+        assert share(test, lambda item, answer=answer: item.answer == str(answer)) == pytest.approx(0.091, abs=0.009)
+    assert share(misleading, lambda item: item.answer.startswith("-")) == pytest.approx(0.445, abs=0.02)
+    assert share(misleading, lambda item: len(item.answer) > 3) == pytest.approx(0.083, abs=0.012)
+    assert share(misleading, lambda item: item.answer == item.shortcut_answer) == pytest.approx(0.071, abs=0.01)
+    for constant, expected in (("10", 0.271), ("210", 0.363)):
+        found = share(test, lambda item, constant=constant: counts(constant, item.answer, Defects()))
+        assert found == pytest.approx(expected, abs=0.015)
+        assert share(test, lambda item, constant=constant: counts(constant, item.answer, NONE)) <= 0.1
+
+
+def test_released_boolean() -> None:
+    found = faithful("boolean", "train")
+    assert share(found, lambda item: item.answer == "True") == pytest.approx(0.603, abs=0.015)
+    literals = [
+        tuple(group.count("True") + group.count("False") for group in item.question.split(")")[:3]) for item in found
+    ]
+    assert Counter(literals)[2, 2, 2] / MANY == pytest.approx(0.335, abs=0.015)
+    for part in ("train", "misleading"):
+        for item in faithful("boolean", part)[:2_000]:
+            assert item.answer == str(python(item.question.split("\n")[0]))
+    mended = [released("boolean", seed, part="train", defects=NONE) for seed in range(500)]
+    assert {item.pattern_holds for item in mended} == {True}
+    assert all(item.answer == item.shortcut_answer for item in mended)
+    assert not any(item.pattern_holds for item in found)
+
+
+def test_released_relations() -> None:
+    found, misleading = faithful("relations", "test"), faithful("relations", "misleading")
+    assert share(found, lambda item: item.answer == "True") == pytest.approx(0.5, abs=0.015)
+    assert share(found, lambda item: str("with Z\n" in item.question) == item.answer) == 1
+    assert share(misleading, lambda item: item.answer == "False") == 1
+
+
+def test_released_equations_and_code() -> None:
+    assert share(faithful("equations", "train"), singular) == pytest.approx(0.12, abs=0.012)
+    train = [released("code", seed, part="train") for seed in range(400)]
+    assert {item.answer for item in train} == {"3"}
+    assert share(train, lambda item: item.answer == item.formal_answer) < 0.1
+    assert all(item.formal_answer == executed(item.question) for item in train[:50])
+    mended = [released("code", seed, part="train", defects=replace(Defects(), code_labels=False)) for seed in range(50)]
+    assert all(item.answer == item.formal_answer for item in mended)
+    with pytest.raises(ConfigError, match="the release has no parity"):
+        released("parity", 0)
+
+
+def test_written_as_released_and_without_its_defects() -> None:
+    item = repaired("expressions", 1)
+    assert written(item, "expressions", Defects(), demonstration=True) == f"{item.question} {item.answer}\n"
+    assert written(item, "expressions", Defects(), demonstration=False).endswith("= ")
+    assert written(item, "expressions", NONE, demonstration=False) == item.question
+    assert written(item, "expressions", NONE, demonstration=True) == f"{item.question} {item.answer}\n"
+    true, false = (replace(repaired("boolean", 1), answer=answer) for answer in ("True", "False"))
+    assert not written(true, "boolean", Defects(), demonstration=True).endswith("\n")
+    assert written(false, "boolean", Defects(), demonstration=True) == "0\n"
+    assert written(false, "boolean", NONE, demonstration=True) == f"{false.question} False\n"
+
+
+@pytest.mark.parametrize("text", ["True", "False or True and False", "(False or True) and (True and (False or True))"])
+def test_the_evaluator_is_python_s(text: str) -> None:
+    assert evaluated(text) is python(text)

@@ -30,7 +30,8 @@ def main() -> None:
     parser.add_argument("file", nargs="?", type=Path)
     parser.add_argument("--rows", type=int, default=1_000_000)
     options = parser.parse_args()
-    synthetic(options.rows)
+    if options.rows:
+        synthetic(options.rows)
     if options.file is not None:
         print(f"ratio: {overhead(options.file):.3f}")
 
@@ -55,7 +56,7 @@ def synthetic(rows: int) -> None:
     )
 
 
-def overhead(file: Path, steps: int = 40, batch: int = 16) -> float:
+def overhead(file: Path, steps: int = 10, batch: int = 16) -> float:
     """Index and sampling against a whole training of the bundled model on the same rows."""
     config = {"train": str(file)}
     train = load_target(load_config({"model": "mini", "data": config}).data, 0).train
@@ -76,7 +77,8 @@ def overhead(file: Path, steps: int = 40, batch: int = 16) -> float:
                     "method": ["full", "ic-contrastive"],
                     "output": str(Path(folder) / "run"),
                     "train": {"max_steps": steps, "per_device_train_batch_size": batch, "save_strategy": "no"},
-                    "evaluate": {"shots": [0], "sets": 2, "queries": 2},
+                    "evaluate": {"shots": [0], "sets": 2, "queries": 1},
+                    "suite": str(file),
                 }
             )
         )

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from keepshot import __version__
 from keepshot.cli.commands import data_app, mini_app, register
+from keepshot.cli.patterns import patterns_app
 from keepshot.cli.theory import theory_app
 from keepshot.errors import KeepshotError
 
@@ -36,6 +37,7 @@ def options(
 
 app.add_typer(data_app, name="data")
 app.add_typer(mini_app, name="mini")
+app.add_typer(patterns_app, name="patterns")
 app.add_typer(theory_app, name="theory")
 register(app)
 

@@ -68,7 +68,7 @@ def test_samples_lie_on_the_lines(name: str) -> None:
             assert abs(y - lines[series.label][x]) < 4 * error
 
 
-def test_files(tmp_path: Path) -> None:
+def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "theory"
     figures(output, Sampling(seeds=1, steps=2, batch=8, test_prompts=200), quiet)
     expected = {f"{name}.{ending}" for name in NAMES for ending in ("png", "svg", "csv")} | {"theory.json"}
@@ -92,7 +92,10 @@ def test_files(tmp_path: Path) -> None:
     assert {row["label"] for row in trained} == {"pretrained", "value"}
     assert all(float(row["standard_error"]) > 0 for row in trained)
     assert image.imread(output / "figure5.png").shape[0] > 400
+    first_four = charts()[:4]
+    monkeypatch.setattr("keepshot.theory.figures.charts", lambda: first_four)
     figures(output, Sampling(), quiet)
+    assert {file.stem for file in output.iterdir()} == {*NAMES[:4], "theory"}
     assert "trained" not in {row["kind"] for row in csv.DictReader((output / "figure4.csv").read_text().splitlines())}
 
 

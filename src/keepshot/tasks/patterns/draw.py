@@ -40,7 +40,8 @@ LABELS: dict[PatternName, tuple[str, ...]] = {
     "parity": ("even", "odd"),
 }
 _SHARES = {"train": 80, "validation": 85}
-_TRIES = 200_000
+_TRIES, _PER_ITEM = 20_000, 100
+"""Numbers that are looked at before a part counts as exhausted."""
 
 
 def repaired(name: PatternName, seed: int, *, broken: bool = False, size: Size = "large") -> PatternItem:
@@ -98,7 +99,7 @@ def items(
     for seed in numbers():
         if len(found) == count:
             return list(found.values())
-        if seed > _TRIES + 100 * count:
+        if seed > _TRIES + _PER_ITEM * count:
             raise ConfigError(f"{name} has {len(found)} different items in its {split} part; asked for {count}")
         item = repaired(name, seed, broken=broken, size=size)
         if split_of(item) == split:

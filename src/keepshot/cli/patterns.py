@@ -1,0 +1,89 @@
+"""`keepshot patterns`: problems with an unstated regularity."""
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from keepshot.cli import show
+from keepshot.errors import ConfigError
+
+patterns_app = typer.Typer(
+    help="Implicit patterns: problems that a rule solves, and a shortcut.\n\n"
+    "Example: keepshot patterns make boolean --items 1000 --output boolean.jsonl",
+    no_args_is_help=True,
+)
+
+
+@patterns_app.command("make")
+def make(
+    task: Annotated[str, typer.Argument(help="expressions, code, relations, boolean, parity or equations.")],
+    mode: Annotated[
+        Literal["repaired", "faithful"],
+        typer.Option("--mode", help="repaired, or faithful: as the paper's pipeline draws them, defects included."),
+    ] = "repaired",
+    items: Annotated[int, typer.Option("--items", min=1, help="How many.")] = 1000,
+    pattern: Annotated[
+        Literal["holds", "broken", "both"], typer.Option("--pattern", help="Whether the shortcut is right.")
+    ] = "holds",
+    split: Annotated[
+        Literal["train", "validation", "test"], typer.Option("--split", help="Parts share no question.")
+    ] = "train",
+    size: Annotated[
+        Literal["small", "large"], typer.Option("--size", help="small is for models of a few million parameters.")
+    ] = "large",
+    without: Annotated[
+        list[str] | None, typer.Option("--without", help="With faithful, a defect to leave out; any number of times.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", help="A .jsonl path.")] = Path("items.jsonl"),
+) -> None:
+    """Write items of a pattern task as a data file: input, output, and what the rule and the shortcut say.
+
+    Example: keepshot patterns make expressions --mode repaired --items 1000 --output train.jsonl
+    """
+    from keepshot.files import write_text
+    from keepshot.tasks.patterns import INSTRUCTIONS, REPAIRED, Defects, PatternName, released
+    from keepshot.tasks.patterns import items as drawn
+
+    if task not in REPAIRED:
+        raise ConfigError(f"there is no pattern task {task!r}; there are {', '.join(REPAIRED)}")
+    name: PatternName = task
+    defects = Defects()
+    known = [field.name for field in fields(Defects)]
+    if unknown := [defect for defect in without or () if defect not in known]:
+        raise ConfigError(f"--without {unknown[0]} is no defect of the faithful mode; they are {', '.join(known)}")
+    if mode == "repaired":
+        if without:
+            raise ConfigError("--without belongs to --mode faithful: the repaired items have no such defect")
+        halves = {
+            "holds": [(False, items)],
+            "broken": [(True, items)],
+            "both": [(False, items - items // 2), (True, items // 2)],
+        }
+        found = [
+            item for broken, count in halves[pattern] for item in drawn(name, split, count, broken=broken, size=size)
+        ]
+    else:
+        if pattern == "both" or (pattern == "broken" and split != "test"):
+            raise ConfigError("--mode faithful has items whose pattern is broken in its test part alone, and apart")
+        part = "misleading" if pattern == "broken" else "train" if split == "train" else "test"
+        defects = replace(defects, **dict.fromkeys(without or (), False))
+        found = [released(name, seed, part=part, defects=defects) for seed in range(items)]  # type: ignore[arg-type]
+    rows = [
+        json.dumps(
+            {
+                "input": item.question,
+                "output": item.answer,
+                "instruction": INSTRUCTIONS[name],
+                "shortcut_answer": item.shortcut_answer,
+                "formal_answer": item.formal_answer,
+                "pattern_holds": item.pattern_holds,
+                "seed": item.seed,
+            }
+        )
+        for item in found
+    ]
+    write_text(output, "\n".join(rows) + "\n")
+    show.say(f"{len(rows)} items of {name} ({mode}, {split}): {output}")

@@ -56,7 +56,7 @@ def synthetic(rows: int) -> None:
     )
 
 
-def overhead(file: Path, steps: int = 10, batch: int = 16) -> float:
+def overhead(file: Path, steps: int = 5, batch: int = 16) -> float:
     """Index and sampling against a whole training of the bundled model on the same rows."""
     config = {"train": str(file)}
     train = load_target(load_config({"model": "mini", "data": config}).data, 0).train
@@ -78,7 +78,6 @@ def overhead(file: Path, steps: int = 10, batch: int = 16) -> float:
                     "output": str(Path(folder) / "run"),
                     "train": {"max_steps": steps, "per_device_train_batch_size": batch, "save_strategy": "no"},
                     "evaluate": {"shots": [0], "sets": 2, "queries": 1},
-                    "suite": str(file),
                 }
             )
         )

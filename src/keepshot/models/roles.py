@@ -157,16 +157,24 @@ def roles(model: PreTrainedModel) -> dict[Role, tuple[Part, ...]]:
     Raises:
         ModelError: The model type is not in `FAMILIES`, or a parameter matches none of its patterns.
     """
-    model_type = model.config.model_type
-    family = FAMILIES.get(model_type)
+    return roles_of_names((name for name, _ in model.named_parameters()), model.config)
+
+
+def roles_of_names(names: Iterable[str], config: PretrainedConfig) -> dict[Role, tuple[Part, ...]]:
+    """The same from the names of a model's own parameters, such as those below an adapter.
+
+    Raises:
+        ModelError: As `roles`.
+    """
+    family = FAMILIES.get(config.model_type)
     if family is None:
         raise ModelError(
-            f"model type {model_type!r} has no roles here; use `full`, `lora` or a pattern of parameter names, "
+            f"model type {config.model_type!r} has no roles here; use `full`, `lora` or a pattern of parameter names, "
             f"or add it to FAMILIES in keepshot/models/roles.py (known: {', '.join(sorted(FAMILIES))})"
         )
     found: dict[Role, list[Part]] = {role: [] for role in ROLES}
-    for name, _ in model.named_parameters():
-        for role, part in _parts(name, family, model.config):
+    for name in names:
+        for role, part in _parts(name, family, config):
             found[role].append(part)
     return {role: tuple(parts) for role, parts in found.items()}
 

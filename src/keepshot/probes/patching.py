@@ -1,0 +1,283 @@
+"""Which heads and MLPs carry an answer: activation patching by forward hooks, for every architecture with roles.
+
+A pair is a clean prompt and a corrupt one of the same length that differ in what decides the answer. With the logit
+difference LD = logit(right) - logit(wrong) at the last position, a component c has, by its activation of the clean run
+patched into the corrupt one at the query's tokens,
+
+    m_c = (LD(patched) - LD(corrupt)) / (LD(clean) - LD(corrupt))
+
+1 where it restores the answer by itself, 0 where it has no part. All components patched at once give exactly 1, since
+both prompts end with the same token.
+
+A head's activation is its slice of what the output matrix reads, an MLP's is what it adds to the residual stream.
+
+Reference:
+    Denoising activation patching as in arXiv 2309.16042; positions are restricted to the query by this project, so that
+    prompts with and without examples can be compared.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from jaxtyping import Bool, Float
+from peft import PeftModel
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from keepshot.errors import DataError, ModelError
+from keepshot.models.roles import module_of, roles_of_names
+
+Activations: TypeAlias = Float[Tensor, "..."]
+_SMALLEST_EFFECT = 1e-6
+"""Of a corruption on the logit difference; below it there is nothing to restore."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A clean and a corrupt prompt.
+
+    Attributes:
+        clean: Token ids.
+        corrupt: As many, the last one the same.
+        query: The first token of the query: what stands before it is not patched.
+        right: Token of the right answer to the clean prompt.
+        wrong: Token of the answer that the corrupt prompt asks for.
+    """
+
+    clean: tuple[int, ...]
+    corrupt: tuple[int, ...]
+    query: int
+    right: int
+    wrong: int
+
+    def __post_init__(self) -> None:
+        if len(self.clean) != len(self.corrupt) or self.clean[-1:] != self.corrupt[-1:]:
+            raise DataError("a clean and a corrupt prompt have as many tokens, and end with the same one")
+        if not 0 <= self.query < len(self.clean):
+            raise DataError(f"the query begins at token {self.query} of {len(self.clean)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A head or an MLP.
+
+    Attributes:
+        layer: From 0.
+        head: From 0; None for the MLP.
+    """
+
+    layer: int
+    head: int | None = None
+
+    def __str__(self) -> str:
+        return f"MLP {self.layer}" if self.head is None else f"head {self.layer}.{self.head}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Patched:
+    """What patching showed.
+
+    Attributes:
+        components: All of the model, by layer: its heads, then its MLP.
+        effects: m of every component on every pair.
+        clean: LD of the clean prompts.
+        corrupt: LD of the corrupt prompts.
+        whole: m with all components patched at once; 1 but for rounding.
+    """
+
+    components: tuple[Component, ...]
+    effects: Float[Tensor, "components pairs"]
+    clean: Float[Tensor, " pairs"]
+    corrupt: Float[Tensor, " pairs"]
+    whole: Float[Tensor, " pairs"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """Where a layer's activations pass."""
+
+    output: nn.Module  # reads all heads side by side
+    mlp: nn.Module  # its result is the MLP's
+    heads: int
+
+
+def components(model: PreTrainedModel | PeftModel) -> tuple[Component, ...]:
+    """All heads and MLPs of a model, by layer.
+
+    Raises:
+        ModelError: The model type has no roles, or its layers are not made of heads and one MLP each.
+    """
+    found: list[Component] = []
+    for number, layer in enumerate(_layers(model)):
+        found += [*(Component(number, head) for head in range(layer.heads)), Component(number)]
+    return tuple(found)
+
+
+def patch(
+    model: PreTrainedModel | PeftModel,
+    pairs: Sequence[Pair],
+    *,
+    chosen: Sequence[Component] | None = None,
+    batch: int = 32,
+) -> Patched:
+    """Patch every component by itself, and all at once.
+
+    Pairs of one length are computed together; a component costs one run of the corrupt prompts.
+
+    Args:
+        model: In any mode; it is put into evaluation mode. Adapters stay in place.
+        pairs: All are used.
+        chosen: Components; all of the model unless told.
+        batch: Most pairs in a run.
+
+    Raises:
+        DataError: There are no pairs, or a corruption changes nothing.
+        ModelError: As `components`.
+    """
+    if not pairs:
+        raise DataError("there are no pairs to patch")
+    model.eval()
+    layers = _layers(model)
+    every = components(model)
+    asked = every if chosen is None else tuple(chosen)
+    effects = torch.zeros(len(asked), len(pairs))
+    clean, corrupt, whole = torch.zeros(len(pairs)), torch.zeros(len(pairs)), torch.zeros(len(pairs))
+    for places in _batches(pairs, batch):
+        part = [pairs[place] for place in places]
+        ids = {name: torch.tensor([getattr(pair, name) for pair in part], device=model.device)
+               for name in ("clean", "corrupt")}  # fmt: skip
+        there = _query_mask(part, model.device)
+        kept: dict[int, tuple[Activations, Activations]] = {}
+        with torch.no_grad():
+            with _recording(layers, kept):
+                high = _difference(model, ids["clean"], part)
+            low = _difference(model, ids["corrupt"], part)
+            span = high - low
+            if bool((span.abs() < _SMALLEST_EFFECT).any()):
+                raise DataError("a corrupt prompt has the logit difference of its clean one: nothing can be restored")
+            for row, component in enumerate(asked):
+                with _patching(layers, kept, there, [component]):
+                    effects[row, places] = ((_difference(model, ids["corrupt"], part) - low) / span).cpu()
+            with _patching(layers, kept, there, every):
+                whole[places] = ((_difference(model, ids["corrupt"], part) - low) / span).cpu()
+        clean[places], corrupt[places] = high.cpu(), low.cpu()
+    return Patched(asked, effects, clean, corrupt, whole)
+
+
+def _layers(model: PreTrainedModel | PeftModel) -> list[_Layer]:
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    modules = dict(base.named_modules())
+    by_role = roles_of_names(_own_names(base), base.config)
+    outputs = _by_layer(module_of(part.parameter) for part in by_role["output"])
+    mlps = _by_layer(module_of(part.parameter) for part in by_role["mlp"])
+    heads = base.config.num_attention_heads
+    if not outputs or len(outputs) != len(mlps):
+        raise ModelError(f"{len(outputs)} attention outputs and {len(mlps)} MLPs: layers of another kind than one each")
+    # An MLP's last matrix is the last of its modules in the order of the model.
+    return [_Layer(modules[output[0]], modules[mlp[-1]], heads) for output, mlp in zip(outputs, mlps, strict=True)]
+
+
+def _by_layer(names: Iterator[str]) -> list[list[str]]:
+    """Names of modules, grouped by the first number in them, each once."""
+    found: dict[int, list[str]] = {}
+    for name in dict.fromkeys(names):
+        number = next(int(part) for part in name.split(".") if part.isdigit())
+        found.setdefault(number, []).append(name)
+    return [found[number] for number in sorted(found)]
+
+
+def _own_names(model: PreTrainedModel) -> Iterator[str]:
+    """The names of a model's own parameters, as if no adapter were there."""
+    for name, _ in model.named_parameters():
+        if ".lora_" not in name:
+            yield name.replace(".base_layer.", ".")
+
+
+@contextmanager
+def _recording(layers: Sequence[_Layer], kept: dict[int, tuple[Activations, Activations]]) -> Iterator[None]:
+    """Keep what passes: by layer, all heads side by side and the MLP's result."""
+    seen: dict[tuple[int, str], Activations] = {}
+
+    def heads(number: int) -> Callable[..., None]:
+        return lambda module, given: seen.__setitem__((number, "heads"), given[0].detach())
+
+    def result(number: int) -> Callable[..., None]:
+        return lambda module, given, result: seen.__setitem__((number, "mlp"), result.detach())
+
+    hooks = [layer.output.register_forward_pre_hook(heads(number)) for number, layer in enumerate(layers)]
+    hooks += [layer.mlp.register_forward_hook(result(number)) for number, layer in enumerate(layers)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+    kept.update({number: (seen[number, "heads"], seen[number, "mlp"]) for number in range(len(layers))})
+
+
+@contextmanager
+def _patching(
+    layers: Sequence[_Layer],
+    kept: dict[int, tuple[Activations, Activations]],
+    there: Bool[Tensor, "pairs tokens 1"],
+    chosen: Sequence[Component],
+) -> Iterator[None]:
+    """Put kept activations of some components in the place of those that pass, at the query's tokens."""
+    hooks = []
+    for number, layer in enumerate(layers):
+        wanted = [component.head for component in chosen if component.layer == number]
+        clean_heads, clean_mlp = kept[number]
+        if heads := [head for head in wanted if head is not None]:
+            size = clean_heads.shape[-1] // layer.heads
+            columns = torch.zeros(clean_heads.shape[-1], dtype=torch.bool, device=there.device)
+            for head in heads:
+                columns[head * size : (head + 1) * size] = True
+
+            def read(
+                module: nn.Module, given: tuple[Tensor, ...], clean: Tensor = clean_heads, columns: Tensor = columns
+            ) -> tuple[Tensor, ...]:
+                return (_mixed(given[0], clean, there & columns), *given[1:])
+
+            hooks.append(layer.output.register_forward_pre_hook(read))
+        if None in wanted:
+
+            def write(module: nn.Module, given: Any, result: Tensor, clean: Tensor = clean_mlp) -> Tensor:
+                return _mixed(result, clean, there)
+
+            hooks.append(layer.mlp.register_forward_hook(write))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _mixed(passing: Tensor, clean: Tensor, where: Tensor) -> Tensor:
+    """`clean` where the mask says so. Some families hand their tokens on without the axis of pairs."""
+    return torch.where(where, clean.view(*where.shape[:2], -1), passing.view(*where.shape[:2], -1)).view_as(passing)
+
+
+def _difference(model: PreTrainedModel | PeftModel, ids: Tensor, pairs: Sequence[Pair]) -> Float[Tensor, " pairs"]:
+    logits = model(input_ids=ids, use_cache=False).logits[:, -1].float()
+    rows = torch.arange(len(pairs), device=logits.device)
+    right = torch.tensor([pair.right for pair in pairs], device=logits.device)
+    wrong = torch.tensor([pair.wrong for pair in pairs], device=logits.device)
+    found: Tensor = logits[rows, right] - logits[rows, wrong]
+    return found
+
+
+def _query_mask(pairs: Sequence[Pair], device: torch.device) -> Bool[Tensor, "pairs tokens 1"]:
+    tokens = torch.arange(len(pairs[0].clean), device=device)
+    return (tokens >= torch.tensor([[pair.query] for pair in pairs], device=device))[..., None]
+
+
+def _batches(pairs: Sequence[Pair], most: int) -> Iterator[list[int]]:
+    """Places of pairs of one length, at most so many at a time."""
+    by_length: dict[int, list[int]] = {}
+    for place, pair in enumerate(pairs):
+        by_length.setdefault(len(pair.clean), []).append(place)
+    for places in by_length.values():
+        for start in range(0, len(places), most):
+            yield places[start : start + most]

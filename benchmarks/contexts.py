@@ -1,7 +1,7 @@
 """What each kind of context in training leaves of a model: probes, similarity sweep, and a store of later examples.
 
     python -m benchmarks.contexts [FILE] [--methods NAME ...] [--seeds 3] [--steps 400] [--rate 2e-4]
-    python -m benchmarks.contexts [FILE] --table
+    python -m benchmarks.contexts [FILE] --table [--figure contexts.png]
 
 Without FILE the target is `mini:misspelt`: sixty words, misspelt in many ways, with eight labels. With FILE it is that
 file of examples with labels (CLINC150). A quarter of the words (or labels) is set aside: it arrives after training, as
@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from scipy import stats
 
 from keepshot.config import DataConfig, load_config
 from keepshot.files import read_json, write_json, write_text
 from keepshot.keys import permutation
+from keepshot.report.drawing import BEFORE, INK, MUTED, save_png, style
 from keepshot.runs import tune
 from keepshot.runs.adaptation import adaptation
 from keepshot.runs.probing import build_probes, probe_model
@@ -42,6 +44,7 @@ METHODS: Mapping[str, Any] = {
     "contrastive": ["full", "ic-contrastive"],
 }
 SCORES = ("iwl", "icl", "copy", "leak", "zero_shot", "similar")
+COLOURS = (BEFORE, "#111827", "#c2410c", "#7e22ce", "#0f766e", "#0b64c0")
 STORED = 4
 """Examples of each new word or label in the store."""
 
@@ -57,6 +60,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--output", type=Path, default=Path("runs/contexts"))
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
     name = "misspelt" if options.file is None else options.file.name.split(".")[0]
     path = RESULTS / f"{name}.json"
@@ -74,6 +78,8 @@ def main() -> None:
     if not results:
         sys.exit(f"{path} does not exist; run without --table")
     print(table(results))
+    if options.figure is not None:
+        save_png(figure(results), options.figure)
 
 
 def split(file: Path | None, folder: Path) -> None:
@@ -150,11 +156,17 @@ def measured(method: str, seed: int, folder: Path, options: argparse.Namespace) 
     }
 
 
-def table(results: Mapping[str, Any]) -> str:
-    """Markdown: means over seeds with t intervals; then the similarity sweep; then the store."""
+def by_method(results: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What each method came to, seed by seed."""
     rows: dict[str, list[Any]] = {}
     for label, found in results.items():
         rows.setdefault(label.rsplit(" ", 1)[0], []).append(found)
+    return rows
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """Markdown: means over seeds with t intervals; then the similarity sweep; then the store."""
+    rows = by_method(results)
     lines = [
         f"| trained on | {' | '.join(name.replace('_', '-') for name in SCORES)} |",
         f"|---|{'---|' * len(SCORES)}",
@@ -175,6 +187,36 @@ def table(results: Mapping[str, Any]) -> str:
         cells = [cell([one["store"][part][key] for one in found]) for part, key in shown]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def figure(results: Mapping[str, Any]) -> Figure:
+    """Left the similarity sweep, right IWL against ICL: every seed a point."""
+    rows = by_method(results)
+    with style():
+        drawn = Figure(figsize=(9.2, 3.8), layout="constrained")
+        sweep, plane = drawn.subplots(1, 2)
+        for (method, found), colour in zip(rows.items(), COLOURS, strict=False):
+            steps = [step for step in found[0]["sweep"] if step[0] not in ("none", "all nearest")]
+            names = [name for name, *_ in steps]
+            values = np.array([[dict((n, v) for n, _, v in one["sweep"])[name] for name in names] for one in found])
+            x = [similarity for _, similarity, _ in steps]
+            sweep.plot(x, values.mean(axis=0), color=colour, marker="o", markersize=4, linewidth=1.7, label=method)
+            if len(found) > 1:
+                sweep.fill_between(x, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0)
+            scores = [one["scores"] for one in found]
+            plane.plot([one["iwl"] for one in scores], [one["icl"] for one in scores], "o", color=colour, markersize=6)
+        sweep.set_xlabel("similarity of the best example", color=MUTED)
+        sweep.set_title("right", fontsize=9.5, color=INK, loc="left")
+        sweep.set_ylim(0, 1.03)
+        plane.set_xlabel("IWL: right behind examples that do not matter", color=MUTED)
+        plane.set_title("ICL: follows a relevant example against its weights", fontsize=9.5, color=INK, loc="left")
+        plane.set_xlim(0, 1.03)
+        plane.set_ylim(0, 1.03)
+        for axis in (sweep, plane):
+            axis.grid(axis="y")
+        handles, labels = sweep.get_legend_handles_labels()
+        drawn.legend(handles, labels, loc="outside right center", frameon=False, fontsize=8.5, title="trained on")
+    return drawn
 
 
 def cell(values: Sequence[float]) -> str:

@@ -26,7 +26,7 @@ from keepshot.files import read_json, write_json, write_text
 from keepshot.keys import permutation
 from keepshot.report.drawing import BEFORE, INK, MUTED, save_png, style
 from keepshot.runs import tune
-from keepshot.runs.adaptation import adaptation
+from keepshot.runs.adaptation import Retrieved, adaptation
 from keepshot.runs.probing import build_probes, probe_model
 from keepshot.tasks.builtin import builtin_target
 from keepshot.tasks.example import Example
@@ -143,7 +143,7 @@ def measured(method: str, seed: int, folder: Path, options: argparse.Namespace) 
     probes = build_probes(DataConfig(**data), count=options.queries)
     found = probe_model(model, probes)
     asked = DataConfig(train=data["train"], test=str(folder / "asked.jsonl"))
-    stored = adaptation(model, asked, folder / "store.jsonl", count=3 * options.queries)
+    stored = adaptation(model, asked, folder / "store.jsonl", Retrieved(count=3 * options.queries))
     return {
         "scores": {name: found["scores"][name]["value"] for name in SCORES},
         "sweep": [[step["name"], step["similarity"], step["correct"]["value"]] for step in found["sweep"]["grades"]],
@@ -198,7 +198,8 @@ def figure(results: Mapping[str, Any]) -> Figure:
         for (method, found), colour in zip(rows.items(), COLOURS, strict=False):
             steps = [step for step in found[0]["sweep"] if step[0] not in ("none", "all nearest")]
             names = [name for name, *_ in steps]
-            values = np.array([[dict((n, v) for n, _, v in one["sweep"])[name] for name in names] for one in found])
+            right = [{name: value for name, _, value in one["sweep"]} for one in found]
+            values = np.array([[one[name] for name in names] for one in right])
             x = [similarity for _, similarity, _ in steps]
             sweep.plot(x, values.mean(axis=0), color=colour, marker="o", markersize=4, linewidth=1.7, label=method)
             if len(found) > 1:

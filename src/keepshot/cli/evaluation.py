@@ -156,19 +156,11 @@ def _retrieved(
     output: Path | None,
 ) -> None:
     from keepshot.config import DataConfig
-    from keepshot.runs.adaptation import adaptation
+    from keepshot.runs.adaptation import Retrieved, adaptation
 
-    record = adaptation(
-        model,
-        DataConfig(train=data),
-        store,
-        shots=_RETRIEVED if shots == parse_shots(_SHOTS) else max(shots),
-        count=count,
-        seed=seed,
-        metric=metric,
-        template=template,
-        output=output,
-    )
+    asked = _RETRIEVED if shots == parse_shots(_SHOTS) else max(shots)
+    how = Retrieved(shots=asked, count=count, seed=seed, metric=metric)
+    record = adaptation(model, DataConfig(train=data), store, how, template=template, output=output)
     for line in show.adaptation_lines(record):
         show.say(line)
     if output:

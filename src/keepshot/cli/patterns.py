@@ -44,8 +44,7 @@ def make(
     Example: keepshot patterns make expressions --mode repaired --items 1000 --output train.jsonl
     """
     from keepshot.files import write_text
-    from keepshot.tasks.patterns import INSTRUCTIONS, REPAIRED, Defects, PatternName, released
-    from keepshot.tasks.patterns import items as drawn
+    from keepshot.tasks.patterns import REPAIRED, Defects, PatternName, halves, item_row, released
 
     if task not in REPAIRED:
         raise ConfigError(f"there is no pattern task {task!r}; there are {', '.join(REPAIRED)}")
@@ -57,33 +56,13 @@ def make(
     if mode == "repaired":
         if without:
             raise ConfigError("--without belongs to --mode faithful: the repaired items have no such defect")
-        halves = {
-            "holds": [(False, items)],
-            "broken": [(True, items)],
-            "both": [(False, items - items // 2), (True, items // 2)],
-        }
-        found = [
-            item for broken, count in halves[pattern] for item in drawn(name, split, count, broken=broken, size=size)
-        ]
+        found = halves(name, split, items, pattern, size)
     else:
         if pattern == "both" or (pattern == "broken" and split != "test"):
             raise ConfigError("--mode faithful has items whose pattern is broken in its test part alone, and apart")
         part = "misleading" if pattern == "broken" else "train" if split == "train" else "test"
         defects = replace(defects, **dict.fromkeys(without or (), False))
         found = [released(name, seed, part=part, defects=defects) for seed in range(items)]  # type: ignore[arg-type]
-    rows = [
-        json.dumps(
-            {
-                "input": item.question,
-                "output": item.answer,
-                "instruction": INSTRUCTIONS[name],
-                "shortcut_answer": item.shortcut_answer,
-                "formal_answer": item.formal_answer,
-                "pattern_holds": item.pattern_holds,
-                "seed": item.seed,
-            }
-        )
-        for item in found
-    ]
+    rows = [json.dumps(item_row(name, item)) for item in found]
     write_text(output, "\n".join(rows) + "\n")
     show.say(f"{len(rows)} items of {name} ({mode}, {split}): {output}")

@@ -45,16 +45,31 @@ class Change:
     difference: Interval
 
 
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """What is asked, and behind what.
+
+    Attributes:
+        shots: k, examples that are retrieved.
+        count: The most queries.
+        seed: Keys queries and order.
+        similarity: As for the methods `ic-*`.
+        metric: How an answer is compared; the same text unless told.
+    """
+
+    shots: int = 5
+    count: int = 400
+    seed: int = 0
+    similarity: str = "auto"
+    metric: str = ""
+
+
 def adaptation(
     model: str,
     data: DataConfig,
     store: Path,
+    how: Retrieved | None = None,
     *,
-    shots: int = 5,
-    count: int = 400,
-    seed: int = 0,
-    similarity: str = "auto",
-    metric: str = "",
     template: TemplateName = "auto",
     output: Path | None = None,
 ) -> dict[str, Any]:
@@ -64,11 +79,7 @@ def adaptation(
         model: `mini`, a folder, an adapter folder, or a hub id.
         data: What it was trained on, and the test part that is asked.
         store: A file of examples that arrived since.
-        shots: k.
-        count: The most queries.
-        seed: Keys queries and order.
-        similarity: As for the methods `ic-*`.
-        metric: How an answer is compared; the same text unless told.
+        how: What is asked.
         template: How prompts are written.
         output: A JSON file.
 
@@ -78,24 +89,18 @@ def adaptation(
     Raises:
         KeepshotError: The data cannot be used, or a context does not fit the model.
     """
-    target = load_target(data, seed)
+    how = how or Retrieved()
+    target = load_target(data, how.seed)
     trained = (*target.train, *target.validation)
     arrived = read_examples(str(store), on_bad_row=data.on_bad_row).examples
     test = target.task.examples
-    queries = [test[place] for place in permutation(len(test), seed, "adaptation queries")[:count]]
+    queries = [test[place] for place in permutation(len(test), how.seed, "adaptation queries")[: how.count]]
     if not queries:
         raise DataError("there are no test examples to ask")
-    before, after = (_nearest(pool, similarity) for pool in (trained, (*trained, *arrived)))
-    prompts: list[tuple[Example, ...]] = []
-    near = []
-    for number, query in enumerate(queries):
-        found = after.to(query.input)
-        near.append(bool(found) and found[0][0] >= len(trained))
-        contexts = [(), *(_context(pool, query, shots, seed, number) for pool in (before, after))]
-        prompts += [(*context, query) for context in contexts]
+    prompts, near = _prompts(queries, trained, arrived, how)
     lines = several_lines([*trained, *arrived, *queries])
     written = answers(load_subject(model, template), prompts, lines)
-    compare = text_metric(metric).score
+    compare = text_metric(how.metric).score
     correct = [compare(text, prompt[-1].answers) for text, prompt in zip(written, prompts, strict=True)]
     rows = [correct[place : place + 3] for place in range(0, len(correct), 3)]
     parts = {
@@ -109,14 +114,29 @@ def adaptation(
         "data": data.train,
         "store": str(store),
         "stored": len(arrived),
-        "shots": shots,
-        "seed": seed,
-        "metric": metric or "exact",
+        "shots": how.shots,
+        "seed": how.seed,
+        "metric": how.metric or "exact",
         **{name: asdict(_change(part)) if part else None for name, part in parts.items()},
     }
     if output is not None:
         write_json(output, record)
     return record
+
+
+def _prompts(
+    queries: Sequence[Example], trained: Sequence[Example], arrived: Sequence[Example], how: Retrieved
+) -> tuple[list[tuple[Example, ...]], list[bool]]:
+    """Three prompts for every query, and whether the most similar example of all is in the store."""
+    before, after = (_nearest(pool, how.similarity) for pool in (trained, (*trained, *arrived)))
+    prompts: list[tuple[Example, ...]] = []
+    near = []
+    for number, query in enumerate(queries):
+        found = after.to(query.input)
+        near.append(bool(found) and found[0][0] >= len(trained))
+        contexts = [(), *(_context(pool, query, how.shots, how.seed, number) for pool in (before, after))]
+        prompts += [(*context, query) for context in contexts]
+    return prompts, near
 
 
 def _nearest(pool: Sequence[Example], similarity: str) -> Neighbours:

@@ -10,7 +10,7 @@ from keepshot.config import DataConfig
 from keepshot.errors import ConfigError
 from keepshot.keys import generator
 from keepshot.models.load import load_tokenizer
-from keepshot.runs.adaptation import adaptation
+from keepshot.runs.adaptation import Retrieved, adaptation
 from keepshot.runs.probing import SCHEMA, ProbeCallback, Probes, build_probes, probe_model
 
 DATA = DataConfig(train="mini:misspelt")
@@ -70,7 +70,7 @@ def test_a_store_helps_near_it_and_nowhere_else(tmp_path: Path) -> None:
     questions = [{"input": f"{word}s", "output": "vb"} for word in new] + [{"input": "lemons", "output": "kk"}]
     test.write_text("\n".join(map(json.dumps, questions)))
     config = DataConfig(train=str(data), test=str(test))
-    record = adaptation("mini", config, store, shots=3, output=tmp_path / "adapted.json")
+    record = adaptation("mini", config, store, Retrieved(shots=3), output=tmp_path / "adapted.json")
     assert json.loads((tmp_path / "adapted.json").read_text()) == record
     near, away = record["near"], record["away"]
     assert (near["without"]["n"], away["without"]["n"], record["stored"]) == (2, 1, 8)

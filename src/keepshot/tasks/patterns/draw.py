@@ -107,6 +107,31 @@ def items(
     raise AssertionError("numbers do not end")
 
 
+def halves(
+    name: PatternName, split: Split, count: int, pattern: Literal["holds", "broken", "both"], size: Size = "large"
+) -> list[PatternItem]:
+    """Items whose pattern holds, is broken, or as many of either."""
+    broken = {"holds": 0, "broken": count, "both": count // 2}[pattern]
+    return [
+        item
+        for flag, wanted in ((False, count - broken), (True, broken))
+        for item in items(name, split, wanted, broken=flag, size=size)
+    ]
+
+
+def item_row(name: PatternName, item: PatternItem) -> dict[str, str | bool | int]:
+    """An item as a row of a data file, with what rule and shortcut say."""
+    return {
+        "input": item.question,
+        "output": item.answer,
+        "instruction": INSTRUCTIONS[name],
+        "shortcut_answer": item.shortcut_answer,
+        "formal_answer": item.formal_answer,
+        "pattern_holds": item.pattern_holds,
+        "seed": item.seed,
+    }
+
+
 def pattern_task(name: PatternName, drawn: list[PatternItem], shown: list[PatternItem]) -> Task:
     """An ordinary task: items to ask, and items to show."""
     told = LABELS.get(name, ())

@@ -1,6 +1,6 @@
 """What each kind of context in training leaves of a model: probes, similarity sweep, and a store of later examples.
 
-    python -m benchmarks.contexts [FILE] [--methods NAME ...] [--seeds 3] [--steps 400] [--rate 2e-4]
+    python -m benchmarks.contexts [FILE] [--methods NAME ...] [--seeds 3] [--steps 250] [--rate 2e-4]
     python -m benchmarks.contexts [FILE] --table [--figure contexts.png]
 
 Without FILE the target is `mini:misspelt`: sixty words, misspelt in many ways, with eight labels. With FILE it is that
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("file", nargs="?", type=Path)
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--output", type=Path, default=Path("runs/contexts"))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.training import EXAMPLES, UPPER, byte_tokenizer, few_shot, plan, target
 
-from keepshot.episodes import Bank, KShot, Sampler
+from keepshot.episodes import Bank, Episode, KShot, Sampler
 from keepshot.errors import ConfigError, DataError
 from keepshot.prompts import PLAIN, encode
 from keepshot.tasks.example import Example
@@ -173,6 +173,18 @@ def test_a_long_episode_loses_the_fewest_first_demonstrations_and_never_its_answ
         assert kept == len(blocks) or 1 + len("".join(blocks[-kept - 1 :])) > max_length
     assert step.after.streams["few-shot"].dropped == dropped
     assert step.after.streams["target"].dropped == 0
+
+
+@pytest.mark.parametrize(("max_length", "left"), [(51, "abcdq"), (50, "acdq"), (40, "acq"), (30, "aq"), (20, "q")])
+def test_a_long_episode_loses_what_it_says_first(max_length: int, left: str) -> None:
+    """`a` is the similar example, `b` and `d` and `c` were left to chance, in this order."""
+    examples = tuple(Example(letter, "y") for letter in "abcdq")
+    episode = Episode("target", "contrastive", examples, "last", expendable=(1, 3, 2, 0))
+    [row] = plan(target(examples=examples), max_length=max_length).rows("target", [episode])
+    text = bytes(token for token in row.row.ids if token > 1).decode()
+    assert [letter for letter in "abcdq" if f"Q: {letter}\n" in text] == list(left)
+    assert len(row.row.ids) <= max_length
+    assert len(row.scored) == 1
 
 
 def test_dropped_demonstrations_are_counted_over_steps() -> None:

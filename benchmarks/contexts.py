@@ -4,15 +4,18 @@
     python -m benchmarks.contexts [FILE] --table [--figure contexts.png]
 
 Without FILE the target is `mini:misspelt`: sixty words, misspelt in many ways, with eight labels. With FILE it is that
-file of examples with labels (CLINC150). A quarter of the words (or labels) is set aside: it arrives after training, as
-the store. The bundled model is tuned on the rest with every method and seed, asked the probes on what it was trained
+file of examples (CLINC150, WikiSQL): its `--groups` most frequent groups, a group being what `--group`, a regular
+expression, finds in an answer. A quarter of the words (or groups) is set aside: it arrives after training, as the
+store. The bundled model is tuned on the rest with every method and seed, asked the probes on what it was trained
 on, and asked all test rows with and without the store. Every training is taken up where it stopped; what it came to is
 written to `benchmarks/results/contexts/NAME.json`.
 """
 
 import argparse
 import json
+import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,12 +39,12 @@ from keepshot.tasks.universe.recall import nearest
 
 RESULTS = Path(__file__).parent / "results" / "contexts"
 BASE = "base"
-METHODS: Mapping[str, Any] = {
-    "zero-shot": "full",
-    "random": ["full", "ic-random"],
-    "similar": ["full", "ic-similar"],
-    "across": ["full", "ic-across"],
-    "contrastive": ["full", "ic-contrastive"],
+METHODS: Mapping[str, str | None] = {
+    "zero-shot": None,
+    "random": "ic-random",
+    "similar": "ic-similar",
+    "across": "ic-across",
+    "contrastive": "ic-contrastive",
 }
 SCORES = ("iwl", "icl", "copy", "leak", "zero_shot", "similar")
 COLOURS = (BEFORE, "#111827", "#c2410c", "#7e22ce", "#0f766e", "#0b64c0")
@@ -57,7 +60,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--rate", type=float, default=2e-4)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--shots", type=int, default=5)
     parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--group", type=re.compile, default=re.compile("(.*)"), metavar="REGEX")
+    parser.add_argument("--groups", type=int, default=24)
+    parser.add_argument("--longest", type=int, default=1000, help="characters of an example's input and answer")
+    parser.add_argument("--metric", default="", help="of keepshot.evaluation.metrics")
     parser.add_argument("--output", type=Path, default=Path("runs/contexts"))
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--figure", type=Path)
@@ -67,7 +76,7 @@ def main() -> None:
     results: dict[str, Any] = read_json(path) if path.exists() else {}
     if not options.table:
         folder = options.output / name
-        split(options.file, folder)
+        split(folder, options)
         for seed in range(options.seeds):
             for method in [BASE, *options.methods]:
                 label = BASE if method == BASE else f"{method} {seed}"
@@ -82,17 +91,18 @@ def main() -> None:
         save_png(figure(results), options.figure)
 
 
-def split(file: Path | None, folder: Path) -> None:
+def split(folder: Path, options: argparse.Namespace) -> None:
     """Write `train.jsonl`, `test.jsonl` (of what was trained on), `asked.jsonl` (of everything) and `store.jsonl`."""
     group: Callable[[Example], str]
-    if file is None:
+    if options.file is None:
         target, words = builtin_target("misspelt"), misspelt_words()
         train, test = list(target.train), list(target.test)
         group = lambda example: nearest(example.input, words)  # noqa: E731  (a choice of two)
     else:
-        train = list(read_examples(str(file)).examples)
-        test = [train.pop(place) for place in sorted(permutation(len(train), 0, "test rows")[:600], reverse=True)]
-        group = lambda example: example.output  # noqa: E731
+        group = lambda example: options.group.search(example.output)[1]  # noqa: E731
+        train = frequent(read_examples(str(options.file)).examples, group, options)
+        places = permutation(len(train), 0, "test rows")[: len(train) // 4]
+        test = [train.pop(place) for place in sorted(places, reverse=True)]
     groups = sorted({group(example) for example in train})
     late = {groups[place] for place in permutation(len(groups), 0, "late groups")[: len(groups) // 4]}
     store: list[Example] = []
@@ -112,27 +122,39 @@ def split(file: Path | None, folder: Path) -> None:
         write_text(folder / f"{part}.jsonl", "\n".join(rows) + "\n")
 
 
+def frequent(
+    examples: Sequence[Example], group: Callable[[Example], str], options: argparse.Namespace
+) -> list[Example]:
+    """The short examples of the most frequent groups; chance decides between equally frequent ones."""
+    short = [example for example in examples if len(example.input) + len(example.output) <= options.longest]
+    counts = Counter(group(example) for example in short)
+    shuffled = [sorted(counts)[place] for place in permutation(len(counts), 0, "groups")]
+    kept = set(sorted(shuffled, key=lambda name: -counts[name])[: options.groups])
+    return [example for example in short if group(example) in kept]
+
+
 def measured(method: str, seed: int, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Train, if it is no base, and ask."""
     data = {"train": str(folder / "train.jsonl"), "test": str(folder / "test.jsonl")}
     model, cost = "mini", None
     if method != BASE:
+        addition = METHODS[method]
         config = load_config(
             {
                 "model": "mini",
                 "data": data,
-                "method": METHODS[method],
+                "method": ["full"] if addition is None else ["full", {addition: {"shots": [options.shots] * 2}}],
                 "output": str(folder / f"{method}-{seed}"),
                 "train": {
                     "max_steps": options.steps,
-                    "per_device_train_batch_size": 16,
+                    "per_device_train_batch_size": options.batch,
                     "learning_rate": options.rate,
                     "lr_scheduler_type": "linear",
                     "warmup_steps": 20,
                     "save_strategy": "no",
                     "disable_tqdm": True,
                 },
-                "evaluate": {"shots": [0, 16], "sets": 2, "queries": 4},
+                "evaluate": {"shots": [0], "sets": 2, "queries": 1},
                 "seed": seed,
             }
         )
@@ -140,10 +162,11 @@ def measured(method: str, seed: int, folder: Path, options: argparse.Namespace) 
         model = str(run.path / "model")
         cost = read_json(run.training)
     # The same questions for all: the seed is of training alone.
-    probes = build_probes(DataConfig(**data), count=options.queries)
+    probes = build_probes(DataConfig(**data), count=options.queries, shots=options.shots, metric=options.metric)
     found = probe_model(model, probes)
     asked = DataConfig(train=data["train"], test=str(folder / "asked.jsonl"))
-    stored = adaptation(model, asked, folder / "store.jsonl", Retrieved(count=3 * options.queries))
+    how = Retrieved(count=3 * options.queries, shots=options.shots, metric=options.metric)
+    stored = adaptation(model, asked, folder / "store.jsonl", how)
     return {
         "scores": {name: found["scores"][name]["value"] for name in SCORES},
         "sweep": [[step["name"], step["similarity"], step["correct"]["value"]] for step in found["sweep"]["grades"]],

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
-import numpy as np
-
 from keepshot.episodes.similarity import Similarity, normalised
 from keepshot.errors import DataError
 from keepshot.tasks.example import Example
@@ -64,33 +62,25 @@ class Neighbours:
 
         Only examples that share something with it are neighbours. Of equally near ones the earlier comes first.
         """
-        found = self.similarity.to(text)
-        most = min(len(found), self._depth + 64)  # room for what is passed over
+        size = self.similarity.size
+        most = min(size, self._depth + 64)  # room for what is passed over
         same = normalised(text)
         while True:
-            # Stable: equal similarities would otherwise be ordered by how the partition happened to end.
-            best = np.argsort(-found, kind="stable") if most == len(found) else _largest(found, most)
+            rows, found = self.similarity.nearest(text, most)
             usable = (
-                (row, float(found[row]))
-                for row in best.tolist()
-                if found[row] > 0 and row != apart_from and not self._passed_over(float(found[row]), row, same)
+                (row, similarity)
+                for row, similarity in zip(rows.tolist(), found.tolist(), strict=True)
+                if similarity > 0 and row != apart_from and not self._passed_over(similarity, row, same)
             )
             near = tuple(pair for pair, _ in zip(usable, range(self._depth), strict=False))
-            if len(near) == self._depth or most == len(found):
+            there_is_more = len(found) == most < size and found[-1] > 0
+            if len(near) == self._depth or not there_is_more:
                 return near
-            most = min(len(found), 4 * most)
+            most = min(size, 4 * most)
 
     def _passed_over(self, similarity: float, row: int, same: str) -> bool:
         return self._duplicate is not None and (similarity >= self._duplicate or self._same[row] == same)
 
     def between(self, row: int, others: Sequence[int]) -> list[float]:
         """Similarities of an example to others of the pool."""
-        found = self.similarity.to(self.examples[row].input)
-        return [float(found[other]) for other in others]
-
-
-def _largest(values: np.ndarray, count: int) -> np.ndarray:
-    """Places of at least the `count` largest values, in falling order, ties by place."""
-    least = np.partition(values, len(values) - count)[len(values) - count]
-    places = np.flatnonzero(values >= least)
-    return places[np.argsort(-values[places], kind="stable")]
+        return [float(found) for found in self.similarity.between(self.examples[row].input, others)]

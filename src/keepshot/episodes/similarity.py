@@ -11,15 +11,16 @@ from statistics import median
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors.numpy import load_file, save_file
 
 from keepshot.errors import DataError
 
 K1, B = 1.5, 0.75
 Unit = Literal["words", "characters"]
-Similarities: TypeAlias = Float[np.ndarray, " pool"]
-Encode = Callable[[Sequence[str]], Float[np.ndarray, "texts width"]]
+Similarities: TypeAlias = Float[np.ndarray, " texts"]
+Nearest: TypeAlias = tuple[Int[np.ndarray, " found"], Float[np.ndarray, " found"]]
+"""Places in the pool, and their similarities."""
 _FEW_WORDS = 4
 """Inputs with fewer words than this, in the middle, have nothing in common as words: their characters are compared."""
 
@@ -32,8 +33,15 @@ class Similarity(Protocol):
     def size(self) -> int:
         """Texts in the pool."""
 
-    def to(self, text: str) -> Similarities:
-        """The similarity of `text` to every text of the pool: 1 to itself, 0 where nothing is shared."""
+    def nearest(self, text: str, count: int) -> Nearest:
+        """The texts most similar to `text`: their places in the pool, and the similarities in falling order.
+
+        Of equally similar ones the earlier comes first. There are `count` of them, or fewer where there are no others
+        that it can find.
+        """
+
+    def between(self, text: str, places: Sequence[int]) -> Similarities:
+        """The similarity of `text` to some texts of the pool: 1 to itself, 0 where nothing is shared."""
 
     def save(self, folder: Path) -> None:
         """Write what was built to a folder that is there."""
@@ -63,6 +71,21 @@ def characters(text: str) -> list[str]:
     """
     marked = f"^{text.lower()}$"
     return [marked[place : place + 3] for place in range(max(1, len(marked) - 2))]
+
+
+def largest(values: Similarities, count: int) -> Nearest:
+    """Places of the `count` largest values, and the values, in falling order; of equal ones the earlier comes first.
+
+    Example:
+        >>> largest(np.array([0.2, 0.5, 0.0, 0.5]), 2)[0].tolist()
+        [1, 3]
+    """
+    places = np.arange(len(values))
+    if count < len(values):
+        # All that equal the least of them come along: which ones a partition keeps is chance.
+        places = np.flatnonzero(values >= np.partition(values, len(values) - count)[len(values) - count])
+    places = places[np.argsort(-values[places], kind="stable")][:count]
+    return places, values[places]
 
 
 _UNITS: dict[Unit, Callable[[str], list[str]]] = {"words": words, "characters": characters}
@@ -134,6 +157,14 @@ class Bm25:
         itself = self._itself(counts)
         return scores / itself if itself else scores
 
+    def nearest(self, text: str, count: int) -> Nearest:
+        """The texts most similar to `text`, as `Similarity` says."""
+        return largest(self.to(text), count)
+
+    def between(self, text: str, places: Sequence[int]) -> Similarities:
+        """The similarity of `text` to some texts of the pool."""
+        return self.to(text)[list(places)]
+
     def _itself(self, counts: Counter[str]) -> float:
         """The score of a text against itself, as if it were in the pool with the pool's frequencies."""
         norm = K1 * (1 - B + B * counts.total() / self._mean_length)
@@ -163,52 +194,4 @@ class Bm25:
         made.unit = about["unit"]
         made._vocabulary = dict(zip(tokens, arrays.pop("places").tolist(), strict=True))
         made._set(arrays, int(about["size"]), float(about["mean_length"]))
-        return made
-
-
-class Dense:
-    """The cosine of sentence embeddings.
-
-    Args:
-        texts: The pool.
-        encode: Texts to vectors, such as `SentenceTransformer(NAME).encode`; called once on the pool.
-
-    Raises:
-        DataError: The pool is empty.
-
-    Example:
-        >>> letters = lambda texts: np.array([[text.count("a"), text.count("b")] for text in texts], dtype=float)
-        >>> [round(float(cosine), 2) for cosine in Dense(["a", "ab", "b"], letters).to("aa")]
-        [1.0, 0.71, 0.0]
-    """
-
-    def __init__(self, texts: Sequence[str], encode: Encode) -> None:
-        if not texts:
-            raise DataError("there are no inputs to retrieve from")
-        self._encode = encode
-        self._vectors = self._unit_length(texts)
-
-    @property
-    def size(self) -> int:
-        """Texts in the pool."""
-        return len(self._vectors)
-
-    def to(self, text: str) -> Similarities:
-        """The cosine of `text` with every text of the pool."""
-        cosines: Similarities = self._vectors @ self._unit_length([text])[0]
-        return cosines
-
-    def _unit_length(self, texts: Sequence[str]) -> Float[np.ndarray, "texts width"]:
-        vectors = np.asarray(self._encode(list(texts)), dtype=np.float32)
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-
-    def save(self, folder: Path) -> None:
-        """Write `dense.safetensors`: one vector of length 1 for each text."""
-        save_file({"vectors": self._vectors}, folder / "dense.safetensors")
-
-    @classmethod
-    def load(cls, folder: Path, encode: Encode) -> "Dense":
-        """What `save` wrote, with the encoder that made it."""
-        made = cls.__new__(cls)
-        made._encode, made._vectors = encode, load_file(folder / "dense.safetensors")["vectors"]
         return made

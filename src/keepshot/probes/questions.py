@@ -117,7 +117,7 @@ def _of(pool: Pool, query: Example, number: int, said: Paraphrases) -> list[Ques
     edited, marker = _edited(similar, query, pool.labels, r)
     leaked, leak_marker = _edited(others[0], query, pool.labels, r, apart_from=[one.output for one in others])
     whole = bool(pool.labels)
-    chance = float(pool.neighbours.similarity.to(query.input)[rows].max())
+    chance = float(pool.neighbours.similarity.between(query.input, rows).max())
 
     def asked(context: Context, demonstrations: Sequence[Example], similarity: float, mark: str = "") -> Question:
         return Question(number, context, (*demonstrations, query), mark, whole, float(similarity))

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keepshot.episodes import Bank, Bm25, Contexts, Dense, Neighbours, Sampler, Similarity
+from keepshot.episodes.dense import Encode
 from keepshot.episodes.paraphrases import Edits, Paraphrases, read_paraphrases
-from keepshot.episodes.similarity import Encode
 from keepshot.errors import ConfigError, RunError
 from keepshot.files import new_folder, read_json, write_json
 from keepshot.keys import key

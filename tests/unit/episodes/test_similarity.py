@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keepshot.episodes.similarity import K1, B, Bm25, Dense, characters, normalised, unit_of, words
+from keepshot.episodes.similarity import K1, B, Bm25, characters, largest, normalised, unit_of, words
 from keepshot.errors import DataError
 
 POOL = ["book a table for two", "book a flight to rome", "play some music, now", "play music", "a a a book"]
@@ -76,20 +76,6 @@ def test_round_trip(tmp_path: Path) -> None:
         assert np.array_equal(after.to(query), before.to(query))
 
 
-def lengths(texts: list[str]) -> np.ndarray:
-    return np.array([[len(text), text.count("o") + 1.0] for text in texts])
-
-
-def test_embeddings_are_compared_by_their_angle(tmp_path: Path) -> None:
-    dense = Dense(POOL, lengths)
-    vectors = lengths([*POOL, "look"])
-    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    assert dense.to("look") == pytest.approx(vectors[:-1] @ vectors[-1], abs=1e-6)
-    dense.save(tmp_path)
-    again = Dense.load(tmp_path, lengths)
-    assert np.array_equal(again.to("look"), dense.to("look"))
-
-
 def test_equal_inputs() -> None:
     assert normalised("Book a  table!") == normalised("book a table !")
     assert normalised("book a table") != normalised("book the table")
@@ -98,5 +84,10 @@ def test_equal_inputs() -> None:
 def test_an_empty_pool() -> None:
     with pytest.raises(DataError, match="no inputs to retrieve from"):
         Bm25([])
-    with pytest.raises(DataError, match="no inputs to retrieve from"):
-        Dense([], lengths)
+
+
+@given(values=st.lists(st.integers(0, 4), min_size=1, max_size=12), count=st.integers(1, 14))
+def test_the_largest_are_the_first_of_a_stable_order(values: list[int], count: int) -> None:
+    places, found = largest(np.array(values, dtype=np.float64), count)
+    assert places.tolist() == sorted(range(len(values)), key=lambda place: -values[place])[:count]
+    assert found.tolist() == [values[place] for place in places]

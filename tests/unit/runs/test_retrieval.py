@@ -3,7 +3,6 @@
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -46,34 +45,6 @@ def test_a_model_of_embeddings_needs_its_extra(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(ConfigError, match=r"needs the extra dense: pip install 'keepshot\[dense\]'"):
         similarity_over(TEXTS, "org/sentences")
-
-
-def test_embeddings_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, bool]] = []
-
-    class Sentences:
-        """As much of sentence-transformers as is used."""
-
-        def __init__(self, name: str, *, trust_remote_code: bool) -> None:
-            if name == "absent":
-                raise OSError("no such model")
-            asked.append((name, trust_remote_code))
-
-        def encode(self, texts: list[str], *, show_progress_bar: bool, convert_to_numpy: bool) -> np.ndarray:
-            assert (show_progress_bar, convert_to_numpy) == (False, True)
-            return np.array([[len(text), text.count("a") + 1.0] for text in texts], dtype=np.float32)
-
-    module = ModuleType("sentence_transformers")
-    module.SentenceTransformer = Sentences
-    monkeypatch.setitem(sys.modules, "sentence_transformers", module)
-    built = similarity_over(TEXTS, "org/sentences", tmp_path / "index")
-    keep_similarity(built, TEXTS, "org/sentences", tmp_path / "index")
-    again = similarity_over(TEXTS, "org/sentences", tmp_path / "index")
-    assert np.array_equal(again.to("a song"), built.to("a song"))
-    assert built.to(TEXTS[2])[2] == pytest.approx(1)
-    assert set(asked) == {("org/sentences", False)}
-    with pytest.raises(ConfigError, match="'absent' is not auto or words or characters, and no model: no such model"):
-        similarity_over(TEXTS, "absent")
 
 
 def test_a_run_with_contexts(tmp_path: Path) -> None:

@@ -66,3 +66,33 @@ def make(
     rows = [json.dumps(item_row(name, item)) for item in found]
     write_text(output, "\n".join(rows) + "\n")
     show.say(f"{len(rows)} items of {name} ({mode}, {split}): {output}")
+
+
+@patterns_app.command("run")
+def run(
+    config: Annotated[Path, typer.Argument(help="YAML file: tasks, methods, examples, learning_rates, steps, seeds.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="a.b=c, any number of times.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="Folder; replaces the config's.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the experiment in the folder; its grid may have grown.")
+    ] = False,
+    cell: Annotated[
+        int | None, typer.Option("--cell", help="Run this cell alone, from 1; for a cluster's scheduler.")
+    ] = None,
+) -> None:
+    """Put learning in context beside fine-tuning, on problems whose pattern holds and on broken ones.
+
+    Example: keepshot patterns run recipes/patterns-mini.yaml --output runs/patterns
+    """
+    from keepshot.report.patterns_page import patterns_tables
+    from keepshot.runs.patterns import patterns
+    from keepshot.runs.patterns_config import load_patterns
+
+    loaded = load_patterns(config, overrides or [])
+    with show.evaluation_progress() as progress:
+        folder = patterns(loaded, output=output, resume=resume, cell=cell, say=show.say, progress=progress)
+    if cell is not None:
+        return
+    for table in patterns_tables(folder):
+        show.wide(table)
+    show.say(f"report: {folder / 'patterns.html'}")

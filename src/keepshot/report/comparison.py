@@ -147,12 +147,12 @@ def read_comparison(folder: str | Path) -> Comparison:
         max_cost=whole.at("max_cost").number(),
         cost_by=whole.at("cost_by").text(),
         max_drop=whole.at("max_drop").number(),
-        seeds=tuple(int(seed.number()) for seed in _members(whole.at("seeds"))),
-        methods=tuple(_method(entry) for entry in _members(whole.at("methods"))),
+        seeds=tuple(int(seed.number()) for seed in whole.at("seeds").elements()),
+        methods=tuple(_method(entry) for entry in whole.at("methods").elements()),
         advice=_advice(whole.at("recommendation")),
-        targets=tuple(_target(entry) for entry in _members(whole.at("targets"))),
+        targets=tuple(_target(entry) for entry in whole.at("targets").elements()),
         versions={name: version.text() for name, version in whole.at("versions").items()},
-        notes=tuple(note.text() for note in _members(whole.at("notes"))),
+        notes=tuple(note.text() for note in whole.at("notes").elements()),
     )
 
 
@@ -162,9 +162,9 @@ def _target(field: Field) -> TargetFigures:
         before=field.at("before").number(),
         shots=field.integer_or_none("shots"),
         threshold=field.at("threshold").number(),
-        methods=tuple(_method(entry) for entry in _members(field.at("methods"))),
+        methods=tuple(_method(entry) for entry in field.at("methods").elements()),
         advice=_advice(field.at("recommendation")),
-        tried=tuple(_tried(entry) for entry in _members(field.at("tried"))),
+        tried=tuple(_tried(entry) for entry in field.at("tried").elements()),
         failed={name: reason.text() for name, reason in field.at("failed").items()},
     )
 
@@ -186,7 +186,7 @@ def _method(field: Field) -> MethodFigures:
         on_front=field.at("on_front").value is True,
         learning_rate=field.number_or_none("learning_rate"),
         steps=field.integer_or_none("steps"),
-        runs=() if runs is None else tuple(run.text() for run in _members(runs)),
+        runs=() if runs is None else tuple(run.text() for run in runs.elements()),
     )
 
 
@@ -214,9 +214,3 @@ def _estimate_or_none(field: Field, name: str) -> Estimate | None:
 
 def _estimate(field: Field) -> Estimate:
     return Estimate(field.at("value").number(), Interval(field.at("low").number(), field.at("high").number()))
-
-
-def _members(field: Field) -> list[Field]:
-    if not isinstance(field.value, list):
-        raise RunError(f"{field.file}: {field.place} is no list; it is not a complete result of keepshot")
-    return [Field(entry, field.file, f"{field.place}.{number}") for number, entry in enumerate(field.value)]

@@ -48,6 +48,17 @@ class Field:
         for name, value in self._mapping().items():
             yield name, Field(value, self.file, self._below(name))
 
+    def elements(self) -> Iterator["Field"]:
+        """The elements of a list, in their order.
+
+        Raises:
+            RunError: This is none.
+        """
+        if not isinstance(self.value, list):
+            raise self._unexpected("a list")
+        for number, value in enumerate(self.value):
+            yield Field(value, self.file, self._below(str(number)))
+
     def number(self) -> float:
         """A finite number.
 

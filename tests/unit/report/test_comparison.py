@@ -30,7 +30,7 @@ def test_null_where_no_method_qualifies(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"schema": "keepshot.report/1"}, "has the schema 'keepshot.report/1'"),
-        ({"targets": {}}, "targets is no list"),
+        ({"targets": {}}, "targets is {}, not a list"),
         ({"targets": [{**TARGET, "before": None}]}, "targets.0.before is None, not a finite number"),
         ({"methods": [{**METHODS[0], "accuracy": {"value": "much"}}]}, "methods.0.accuracy.value is 'much'"),
         ({"recommendation": {"verdict": "maybe", "reason": ""}}, "verdict is 'maybe', not clear"),

@@ -1,0 +1,133 @@
+"""What a model is asked about a pattern task, and what its answers say.
+
+    accuracy      P(answer = label), apart for items whose pattern holds and items whose pattern is broken
+    pattern use   P(answer = what the shortcut says), over broken items on which rule and shortcut differ
+
+An answer is what is written up to the line's end, and counts if it is the same text.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy import stats
+
+from keepshot.evaluation import Subject
+from keepshot.keys import generator
+from keepshot.runs.answering import answers
+from keepshot.tasks.example import Example
+from keepshot.tasks.patterns import PatternItem, PatternName, as_examples
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A share of answers with its Wilson 95 % interval.
+
+    Example:
+        >>> found = Rate.of([True] * 9 + [False])
+        >>> found.value, round(found.low, 2), round(found.high, 2), found.n
+        (0.9, 0.6, 0.98, 10)
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def of(cls, hits: Sequence[bool]) -> "Rate":
+        """The share of hits.
+
+        Reference:
+            Wilson 1927.
+        """
+        found = stats.binomtest(sum(hits), len(hits))
+        interval = found.proportion_ci(method="wilson")
+        return cls(float(found.statistic), float(interval.low), float(interval.high), len(hits))
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What the answers to items say; None where there is no such item."""
+
+    holds: Rate | None
+    broken: Rate | None
+    pattern_use: Rate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Items, and what stands before them.
+
+    Attributes:
+        task: Of all items.
+        items: Asked.
+        shown: Demonstrations are drawn from these, each query's its own; with more of them the first stay.
+        seed: Keys the draw.
+    """
+
+    task: PatternName
+    items: tuple[PatternItem, ...]
+    shown: tuple[PatternItem, ...]
+    seed: int
+
+    def prompts(self, shots: int) -> list[tuple[Example, ...]]:
+        """Demonstrations and the query, for every item.
+
+        Example:
+            >>> from keepshot.tasks.patterns import items
+            >>> asked = Questions("parity", tuple(items("parity", "test", 3)), tuple(items("parity", "train", 9)), 0)
+            >>> two, four = asked.prompts(2), asked.prompts(4)
+            >>> len(four[0]), four[0][:2] == two[0][:2]
+            (5, True)
+        """
+        examples = list(as_examples(self.task, list(self.shown)))
+        queries = as_examples(self.task, list(self.items))
+        # One draw of all, cut: the first of k demonstrations do not depend on k.
+        return [
+            (*generator(self.seed, "patterns", "shots", item.question).sample(examples, len(examples))[:shots], query)
+            for item, query in zip(self.items, queries, strict=True)
+        ]
+
+    def ask(self, subject: Subject, shots: int) -> list[str]:
+        """What the model writes, item by item.
+
+        Raises:
+            ConfigError: A prompt does not fit the model's context.
+        """
+        return [text.strip() for text in answers(subject, self.prompts(shots), lines=False)]
+
+
+def rates(items: Sequence[PatternItem], written: Sequence[str]) -> Rates:
+    """What the answers say.
+
+    Example:
+        >>> broken = PatternItem("1 2", "odd", "even", "odd", pattern_holds=False, seed=0)
+        >>> found = rates([broken, broken, replace(broken, pattern_holds=True)], ["even", "odd", "odd"])
+        >>> found.holds.value, found.broken.value, found.pattern_use.value
+        (1.0, 0.5, 0.5)
+    """
+    both = list(zip(items, written, strict=True))
+    holds = [text == item.answer for item, text in both if item.pattern_holds]
+    broken = [text == item.answer for item, text in both if not item.pattern_holds]
+    used = [
+        text == item.shortcut_answer
+        for item, text in both
+        if not item.pattern_holds and item.shortcut_answer != item.formal_answer
+    ]
+    return Rates(*(Rate.of(hits) if hits else None for hits in (holds, broken, used)))
+
+
+def best_constant(items: Sequence[PatternItem]) -> Rates:
+    """What the constant answer says that is right most often, apart for items whose pattern holds and is broken."""
+    found: list[Rate | None] = []
+    for flag in (True, False):
+        labels = [item.answer for item in items if item.pattern_holds is flag]
+        best = max(sorted(set(labels)), key=labels.count, default=None)
+        found.append(None if best is None else Rate.of([label == best for label in labels]))
+    return Rates(found[0], found[1], None)
+
+
+def rates_of(values: Any) -> Rates:
+    """`Rates` as JSON made them."""
+    return Rates(*(None if values[name] is None else Rate(**values[name]) for name in Rates.__slots__))

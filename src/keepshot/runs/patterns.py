@@ -1,0 +1,231 @@
+"""Implicit patterns: what learning in context finds of a hidden regularity, and what fine-tuning finds of it.
+
+The base answers with 0 to k examples; every method is trained on n distinct labelled examples whose pattern holds, and
+answers without examples and behind as many as serve the base best on validation. All are asked the same items: as many
+whose pattern holds as whose pattern is broken, so that the shortcut can be told from the rule.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from keepshot.config import save_config
+from keepshot.errors import ConfigError, RunError
+from keepshot.files import read_json, write_json, write_text
+from keepshot.report.patterns_page import patterns_page
+from keepshot.report.record import read_report
+from keepshot.runs.evaluation import Progress, Say, load_subject, silent
+from keepshot.runs.folder import RunFolder, environment, in_use
+from keepshot.runs.pattern_questions import Questions, rates
+from keepshot.runs.pattern_record import chosen_cells, patterns_record, patterns_rows
+from keepshot.runs.patterns_config import PatternCell, PatternsConfig, load_patterns
+from keepshot.runs.tuning import tune
+from keepshot.tasks.patterns import PatternItem, PatternName, item_row, items
+
+FREE = {"output", "tasks", "methods", "learning_rates", "steps", "seeds", "gate"}
+"""The grid may grow; everything else decides what a cell computes."""
+DONE = "patterns.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """The items of a task.
+
+    Attributes:
+        train: As many as the largest training sees; demonstrations come from these too.
+        validation: The pattern holds.
+        test: The pattern holds, then as many with a broken one.
+    """
+
+    task: PatternName
+    train: tuple[PatternItem, ...]
+    validation: tuple[PatternItem, ...]
+    test: tuple[PatternItem, ...]
+
+    def questions(self, seed: int) -> dict[str, Questions]:
+        """What chooses, and what is reported."""
+        parts = {"validation": self.validation, "test": self.test}
+        return {name: Questions(self.task, part, self.train, seed) for name, part in parts.items()}
+
+
+def material(config: PatternsConfig, task: PatternName) -> Material:
+    """The items of a task.
+
+    Raises:
+        ConfigError: There are not so many.
+    """
+
+    def part(split: str, count: int, broken: bool = False) -> tuple[PatternItem, ...]:
+        return tuple(items(task, split, count, broken=broken, size=config.size))  # type: ignore[arg-type]
+
+    return Material(
+        task,
+        part("train", max(config.examples)),
+        part("validation", config.validation),
+        (*part("test", config.test), *part("test", config.test, broken=True)),
+    )
+
+
+def patterns(
+    config: PatternsConfig | Mapping[str, Any] | Path | str,
+    *,
+    output: Path | str | None = None,
+    resume: bool = False,
+    cell: int | None = None,
+    say: Say = silent,
+    progress: Progress | None = None,
+) -> Path:
+    """Ask the base, train every cell, ask it, and write the table.
+
+    A method is represented by the learning rate and length that have the best accuracy on validation without examples,
+    for each number of examples; the number of shots is the base's best on validation. No reported figure has chosen
+    anything. A cell is complete or absent, and is a run folder like that of `tune`.
+
+    Args:
+        config: A config, its values as a mapping, or the path of a YAML file.
+        output: Folder; replaces the config's.
+        resume: Continue the experiment that is in the folder. The grid may have grown.
+        cell: The number of one cell, from 1, to run alone.
+        say: Called with each line worth showing.
+        progress: Called with a task's name, sets done and sets in all during evaluations.
+
+    Returns:
+        The folder, with `patterns.json`, `patterns.csv` and `patterns.html` (not with `cell`).
+
+    Raises:
+        KeepshotError: Config, data or model cannot be used.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RunError("patterns runs in one process; start one process for each --cell instead of torchrun")
+    if not isinstance(config, PatternsConfig):
+        config = load_patterns(Path(config) if isinstance(config, str) else config)
+    if output is not None:
+        config = config.model_copy(update={"output": str(output)})
+    cells = tuple(config.cells())
+    if cell is not None and not 1 <= cell <= len(cells):
+        raise ConfigError(f"cell {cell} is none of this experiment's, which are numbered from 1 to {len(cells)}")
+    made = {task: material(config, task) for task in config.tasks}
+    _open(config, made, resume=resume or cell is not None)
+    for number, one in enumerate(cells, start=1):
+        if cell in (None, number):
+            words = f"cell {number} of {len(cells)}: {one}"
+            say(f"{words} is there" if answers_of(config, one) is not None else words)
+            _run_cell(config, one, made[one.task], say, progress)
+    folder = Path(config.output)
+    if cell is not None:
+        return folder
+    base = {task: base_answers(config, one) for task, one in made.items()}
+    found = {one: asked for one in cells if (asked := answers_of(config, one)) is not None}
+    record = patterns_record(config, base, found, {task: one.test for task, one in made.items()})
+    write_json(folder / "patterns.json", record)
+    write_text(folder / "patterns.csv", patterns_rows(found))
+    patterns_page(folder)
+    kept = chosen_cells(found)
+    for one in found:
+        if one not in kept and not found[one]["failed"]:
+            run = cell_folder(config, one).path
+            shutil.rmtree(run / read_report(run).model_path, ignore_errors=True)
+    return folder
+
+
+def cell_folder(config: PatternsConfig, cell: PatternCell) -> RunFolder:
+    """Where a cell lies."""
+    return RunFolder(Path(config.output) / "cells" / cell.folder)
+
+
+def answers_of(config: PatternsConfig, cell: PatternCell) -> dict[str, Any] | None:
+    """What a finished cell came to; None where it is not finished."""
+    path = cell_folder(config, cell).path / DONE
+    return read_json(path) if path.exists() else None
+
+
+def base_answers(config: PatternsConfig, made: Material) -> dict[str, Any]:
+    """What the base answers at every number of shots, asked once."""
+    path = Path(config.output) / "base" / f"{made.task}.json"
+    if not path.exists():
+        subject = load_subject(config.model, "auto")
+        curves = {
+            name: {
+                str(shots): asdict(rates(asked.items, asked.ask(subject, shots))) for shots in config.shots
+            }
+            for name, asked in made.questions(config.seed).items()
+        }  # fmt: skip
+        write_json(path, curves)
+    return read_json(path)
+
+
+def best_shots(base: Mapping[str, Any]) -> int:
+    """The number of examples that serves the base best on validation; of equally good ones the fewest."""
+    curve = {int(shots): found["holds"]["value"] for shots, found in base["validation"].items() if shots != "0"}
+    return max(sorted(curve), key=lambda shots: curve[shots])
+
+
+def _run_cell(config: PatternsConfig, cell: PatternCell, made: Material, say: Say, progress: Progress | None) -> None:
+    shots = best_shots(base_answers(config, made))
+    if answers_of(config, cell) is not None:
+        return
+    folder = cell_folder(config, cell)
+    done = {"cell": asdict(cell), "failed": "", "shots": shots, "retention": None, "validation": None, "test": None}
+    try:
+        tune(config.run(cell), resume=True, base_evaluation=_asked_before(config, cell), say=say, progress=progress)
+    except RunError as error:  # as at a learning rate that is too high: a result too
+        say(f"  failed: {error}")
+        folder.path.mkdir(parents=True, exist_ok=True)
+        write_json(folder.path / DONE, {**done, "failed": str(error)})
+        return
+    with in_use(folder):
+        report = read_report(folder.path)
+        subject = load_subject(str(folder.path / report.model_path), "auto")
+        asked = made.questions(config.seed)
+        test, few = (asked["test"].ask(subject, count) for count in (0, shots))
+        done["validation"] = asdict(rates(made.validation, asked["validation"].ask(subject, 0)))
+        done["test"] = {"0": asdict(rates(made.test, test)), str(shots): asdict(rates(made.test, few))}
+        kept = report.retention.estimate
+        done["retention"] = None if kept is None else kept.value
+        write_json(folder.path / DONE, done)
+
+
+def _asked_before(config: PatternsConfig, cell: PatternCell) -> Path | None:
+    """A finished run that asked the base what this one will."""
+    return next((cell_folder(config, one).path for one in _like(config, cell) if answers_of(config, one)), None)
+
+
+def _like(config: PatternsConfig, cell: PatternCell) -> Iterator[PatternCell]:
+    for one in config.cells():
+        if (one.task, one.seed) == (cell.task, cell.seed) and cell_folder(config, one).report.exists():
+            yield one
+
+
+def _open(config: PatternsConfig, made: Mapping[PatternName, Material], *, resume: bool) -> None:
+    """Make the folder with its data, or take up the experiment that is in it.
+
+    Raises:
+        RunError: The folder holds something else, or `resume` is off, or what decides on a result has changed.
+    """
+    folder = Path(config.output)
+    path = folder / "config.yaml"
+    if folder.exists() and any(folder.iterdir()):
+        if not path.exists():
+            raise RunError(f"{folder} is not empty and no experiment on patterns; choose another --output")
+        if not resume:
+            raise RunError(
+                f"{folder} already holds an experiment; add --resume to continue it, or choose another --output"
+            )
+        before, after = (one.model_dump(mode="json", exclude=FREE) for one in (load_patterns(path), config))
+        if changed := [name for name in after if before[name] != after[name]]:
+            raise RunError(
+                f"{path} differs from this config in {', '.join(changed)}; resume with the same values, or choose "
+                "another --output"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    save_config(config, path)
+    write_json(folder / "environment.json", environment())
+    for task, one in made.items():
+        parts = {f"train-{count}": one.train[:count] for count in config.examples}
+        for name, part in {**parts, "validation": one.validation, "test": one.test}.items():
+            rows = "".join(json.dumps(item_row(task, item)) + "\n" for item in part)
+            write_text(config.data_folder(task) / f"{name}.jsonl", rows)

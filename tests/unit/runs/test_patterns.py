@@ -1,0 +1,183 @@
+"""The experiment on implicit patterns: what is asked, what is chosen, what is reported; a run from config to page."""
+
+import csv
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keepshot.cli.main import run
+from keepshot.errors import ConfigError, RunError
+from keepshot.report.patterns import read_patterns
+from keepshot.runs import patterns as experiment
+from keepshot.runs.pattern_questions import Questions, Rate, best_constant, rates
+from keepshot.runs.pattern_record import chosen_cells, patterns_record, patterns_rows
+from keepshot.runs.patterns import best_shots, material, patterns
+from keepshot.runs.patterns_config import PatternCell, load_patterns
+from keepshot.tasks.patterns import items
+from keepshot.tasks.read import read_examples
+
+SMALL: dict[str, Any] = {
+    "model": "mini",
+    "tasks": ["parity"],
+    "size": "small",
+    "methods": ["full"],
+    "learning_rates": [1e-4],
+    "steps": [1],
+    "seeds": [0],
+    "examples": [4],
+    "shots": [0, 1, 2],
+    "validation": 3,
+    "test": 4,
+    "train": {"per_device_train_batch_size": 4, "save_strategy": "no"},
+    "evaluate": {"shots": [0, 1], "sets": 2, "queries": 1},
+}
+
+
+def test_oracles_have_the_rates_of_what_they_do() -> None:
+    asked = (*items("boolean", "test", 40, size="small"), *items("boolean", "test", 40, broken=True, size="small"))
+    rule = rates(asked, [item.formal_answer for item in asked])
+    assert (rule.holds.value, rule.broken.value, rule.pattern_use.value) == (1, 1, 0)
+    shortcut = rates(asked, [item.shortcut_answer for item in asked])
+    differ = [item for item in asked if not item.pattern_holds and item.shortcut_answer != item.formal_answer]
+    assert (shortcut.holds.value, shortcut.pattern_use.value, shortcut.pattern_use.n) == (1, 1, len(differ))
+    assert shortcut.broken.value == 1 - len(differ) / 40
+    nothing = rates(asked, ["perhaps"] * 80)
+    assert (nothing.holds.value, nothing.broken.value, nothing.pattern_use.value) == (0, 0, 0)
+    assert 0.5 <= best_constant(asked).holds.value <= 0.75
+    assert best_constant(asked[:40]).broken is None
+
+
+def test_wilson_intervals() -> None:
+    """Against the closed form: (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)."""
+    z, p, n = 1.959964, 0.3, 20
+    middle, half = p + z * z / (2 * n), z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
+    found = Rate.of([True] * 6 + [False] * 14)
+    assert (found.low, found.high) == pytest.approx(
+        ((middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)), abs=1e-5
+    )
+
+
+def test_demonstrations_hold_their_pattern_and_stay_as_more_come() -> None:
+    shown = tuple(items("parity", "train", 9, size="small"))
+    asked = (*items("parity", "test", 5, size="small"), *items("parity", "test", 5, broken=True, size="small"))
+    questions = Questions("parity", asked, shown, 3)
+    two, eight = questions.prompts(2), questions.prompts(8)
+    assert [prompt[-1].input for prompt in two] == [item.question for item in asked]
+    assert all(more[:2] == few[:2] for few, more in zip(two, eight, strict=True))
+    assert all(len({one.input for one in prompt}) == 9 for prompt in eight)
+    assert {one.input for prompt in eight for one in prompt[:-1]} <= {item.question for item in shown}
+    assert len({prompt[:2] for prompt in two}) > 5  # each query has its own
+    assert Questions("parity", asked, shown, 4).prompts(2) != two
+
+
+def cell(**changes: Any) -> PatternCell:
+    given = {"task": "parity", "method": "full", "examples": 4, "learning_rate": 1e-4, "steps": 1, "seed": 0}
+    return PatternCell(**(given | changes))
+
+
+def came_to(validation: float, test: float = 0.5, retention: float | None = 0.9, failed: str = "") -> dict[str, Any]:
+    def share(value: float) -> dict[str, float]:
+        return {"value": value, "low": value, "high": value, "n": 10}
+
+    shares = {"holds": share(test), "broken": share(1 - test), "pattern_use": share(test)}
+    return {
+        "failed": failed,
+        "shots": 2,
+        "retention": retention,
+        "validation": None if failed else {"holds": share(validation), "broken": None, "pattern_use": None},
+        "test": None if failed else {"0": shares, "2": shares},
+    }
+
+
+def test_settings_are_chosen_on_validation_over_all_seeds() -> None:
+    found = {
+        cell(learning_rate=rate, seed=seed): came_to(validation, test)
+        for rate, seed, validation, test in (
+            (1e-4, 0, 0.9, 0.1), (1e-4, 1, 0.5, 0.3), (3e-4, 0, 0.8, 0.2), (3e-4, 1, 0.8, 0.4), (9e-4, 0, 1.0, 1.0),
+        )
+    } | {cell(learning_rate=9e-4, seed=1): came_to(0, failed="training diverged")}  # fmt: skip
+    assert {(one.learning_rate, one.seed) for one in chosen_cells(found)} == {(3e-4, 0), (3e-4, 1)}
+    config = load_patterns(SMALL)
+    asked = items("parity", "test", 4, size="small")
+    base = {"parity": {"test": {"0": found[cell()]["test"]["0"]}}}
+    [tuned] = patterns_record(config, base, found, {"parity": asked})["tasks"]["parity"]["methods"]
+    assert (tuned["learning_rate"], tuned["seeds"]) == (3e-4, 2)
+    holds = tuned["test"]["0"]["holds"]
+    assert holds["value"] == pytest.approx(0.3)
+    assert holds["high"] - holds["value"] == pytest.approx(12.706 * 0.1, abs=1e-3)  # t of one degree of freedom
+    rows = list(csv.DictReader(patterns_rows(found).splitlines()))
+    assert (len(rows), rows[-1]["failed"], rows[0]["zero_holds"], rows[0]["few_broken_low"]) == (
+        6, "training diverged", "0.1000", "0.9000",
+    )  # fmt: skip
+    failed = patterns_record(config, base, {cell(): came_to(0, failed="x")}, {"parity": asked})
+    assert failed["tasks"]["parity"]["methods"][0]["failed"] == "every setting failed with some seed"
+
+
+def test_of_equally_good_numbers_of_shots_the_fewest_count() -> None:
+    curve = {shots: {"holds": {"value": value}} for shots, value in (("0", 1.0), ("16", 0.7), ("2", 0.7), ("8", 0.6))}
+    assert best_shots({"validation": curve}) == 2
+
+
+def test_from_config_to_page(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_text("".join(f'{{"input": "{number}", "output": "{number % 3}"}}\n' for number in range(20, 40)))
+    settings = SMALL | {"suite": str(other)}
+    config = load_patterns(settings, [f"output={tmp_path / 'run'}"])
+    said: list[str] = []
+    folder = patterns(config, say=said.append)
+    found = read_patterns(folder)
+    [task] = found.tasks
+    assert (task.name, sorted(task.base), [one.method for one in task.methods]) == ("parity", [0, 1, 2], ["full"])
+    assert task.methods[0].retention is not None
+    page = (folder / "patterns.html").read_text()
+    assert "<svg" in page
+    assert "best constant answer" in page
+    made = material(config, "parity")
+    trained = read_examples(str(folder / "data" / "parity" / "train-4.jsonl")).examples
+    assert [one.input for one in trained] == [item.question for item in made.train]
+    assert [item.pattern_holds for item in made.test] == [True] * 4 + [False] * 4
+    with pytest.raises(RunError, match="already holds an experiment; add --resume"):
+        patterns(config)
+    with pytest.raises(RunError, match="differs from this config in test; resume with the same values"):
+        patterns(load_patterns(settings, [f"output={tmp_path / 'run'}", "test=5"]), resume=True)
+    before = (folder / "patterns.csv").read_text()
+    monkeypatch.setattr(experiment, "tune", None)  # nothing is trained again
+    patterns(config, resume=True, say=said.append)
+    assert (folder / "patterns.csv").read_text() == before
+    assert "cell 1 of 1: parity, full, 4 examples, learning rate 0.0001, 1 steps, seed 0 is there" in said
+    path = tmp_path / "config.yaml"
+    path.write_text(json.dumps(settings))
+    assert run(["patterns", "run", str(path), "--output", str(folder), "--resume"]) == 0
+    assert "parity: right where the pattern holds" in " ".join(capsys.readouterr().out.split())
+    assert asdict(cell()) == json.loads((folder / "cells" / cell().folder / "patterns.json").read_text())["cell"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": {"train": "mini:word-rule"}}, "makes its data; leave data out"),
+        ({"tasks": ["parity", "parity"]}, "tasks holds a value twice"),
+        ({"examples": [4, 4]}, "examples holds a value twice"),
+        ({"shots": [1, 2]}, "shots hold 0 and a number above it"),
+        ({"shots": [0]}, "shots hold 0 and a number above it"),
+        ({"shots": [0, 8]}, "8 shots need as many examples; the most is 4"),
+        ({"steps": [1, 1]}, "steps holds a number twice"),
+        ({"train": {"max_steps": 4}}, "train.max_steps cannot be set"),
+        ({"tasks": ["chess"]}, "tasks.0"),
+    ],
+)
+def test_what_is_no_experiment(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_patterns(SMALL | changes)
+
+
+def test_a_cell_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cell 2 is none of this experiment's, which are numbered from 1 to 1"):
+        patterns(load_patterns(SMALL, [f"output={tmp_path / 'run'}"]), cell=2)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.txt").write_text("mine")
+    with pytest.raises(RunError, match="is not empty and no experiment on patterns"):
+        patterns(load_patterns(SMALL, [f"output={tmp_path / 'other'}"]))

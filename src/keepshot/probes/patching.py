@@ -16,10 +16,10 @@ Reference:
     prompts with and without examples can be compared.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -27,10 +27,9 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from keepshot.errors import DataError, ModelError
-from keepshot.models.roles import module_of, roles_of_names
+from keepshot.errors import DataError
+from keepshot.probes.taps import Kept, Layer, layers_of, recording
 
-Activations: TypeAlias = Float[Tensor, "..."]
 _SMALLEST_EFFECT = 1e-6
 """Of a corruption on the logit difference; below it there is nothing to restore."""
 
@@ -95,15 +94,6 @@ class Patched:
     whole: Float[Tensor, " pairs"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """Where a layer's activations pass."""
-
-    output: nn.Module  # reads all heads side by side
-    mlp: nn.Module  # its result is the MLP's
-    heads: int
-
-
 def components(model: PreTrainedModel | PeftModel) -> tuple[Component, ...]:
     """All heads and MLPs of a model, by layer.
 
@@ -111,7 +101,7 @@ def components(model: PreTrainedModel | PeftModel) -> tuple[Component, ...]:
         ModelError: The model type has no roles, or its layers are not made of heads and one MLP each.
     """
     found: list[Component] = []
-    for number, layer in enumerate(_layers(model)):
+    for number, layer in enumerate(layers_of(model)):
         found += [*(Component(number, head) for head in range(layer.heads)), Component(number)]
     return tuple(found)
 
@@ -140,7 +130,7 @@ def patch(
     if not pairs:
         raise DataError("there are no pairs to patch")
     model.eval()
-    layers = _layers(model)
+    layers = layers_of(model)
     every = components(model)
     asked = every if chosen is None else tuple(chosen)
     effects = torch.zeros(len(asked), len(pairs))
@@ -150,9 +140,9 @@ def patch(
         ids = {name: torch.tensor([getattr(pair, name) for pair in part], device=model.device)
                for name in ("clean", "corrupt")}  # fmt: skip
         there = _query_mask(part, model.device)
-        kept: dict[int, tuple[Activations, Activations]] = {}
+        kept: Kept = {}
         with torch.no_grad():
-            with _recording(layers, kept):
+            with recording(layers, kept):
                 high = _difference(model, ids["clean"], part)
             low = _difference(model, ids["corrupt"], part)
             span = high - low
@@ -167,60 +157,10 @@ def patch(
     return Patched(asked, effects, clean, corrupt, whole)
 
 
-def _layers(model: PreTrainedModel | PeftModel) -> list[_Layer]:
-    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    modules = dict(base.named_modules())
-    by_role = roles_of_names(_own_names(base), base.config)
-    outputs = _by_layer(module_of(part.parameter) for part in by_role["output"])
-    mlps = _by_layer(module_of(part.parameter) for part in by_role["mlp"])
-    heads = base.config.num_attention_heads
-    if not outputs or len(outputs) != len(mlps):
-        raise ModelError(f"{len(outputs)} attention outputs and {len(mlps)} MLPs: layers of another kind than one each")
-    # An MLP's last matrix is the last of its modules in the order of the model.
-    return [_Layer(modules[output[0]], modules[mlp[-1]], heads) for output, mlp in zip(outputs, mlps, strict=True)]
-
-
-def _by_layer(names: Iterator[str]) -> list[list[str]]:
-    """Names of modules, grouped by the first number in them, each once."""
-    found: dict[int, list[str]] = {}
-    for name in dict.fromkeys(names):
-        number = next(int(part) for part in name.split(".") if part.isdigit())
-        found.setdefault(number, []).append(name)
-    return [found[number] for number in sorted(found)]
-
-
-def _own_names(model: PreTrainedModel) -> Iterator[str]:
-    """The names of a model's own parameters, as if no adapter were there."""
-    for name, _ in model.named_parameters():
-        if ".lora_" not in name:
-            yield name.replace(".base_layer.", ".")
-
-
-@contextmanager
-def _recording(layers: Sequence[_Layer], kept: dict[int, tuple[Activations, Activations]]) -> Iterator[None]:
-    """Keep what passes: by layer, all heads side by side and the MLP's result."""
-    seen: dict[tuple[int, str], Activations] = {}
-
-    def heads(number: int) -> Callable[..., None]:
-        return lambda module, given: seen.__setitem__((number, "heads"), given[0].detach())
-
-    def result(number: int) -> Callable[..., None]:
-        return lambda module, given, result: seen.__setitem__((number, "mlp"), result.detach())
-
-    hooks = [layer.output.register_forward_pre_hook(heads(number)) for number, layer in enumerate(layers)]
-    hooks += [layer.mlp.register_forward_hook(result(number)) for number, layer in enumerate(layers)]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-    kept.update({number: (seen[number, "heads"], seen[number, "mlp"]) for number in range(len(layers))})
-
-
 @contextmanager
 def _patching(
-    layers: Sequence[_Layer],
-    kept: dict[int, tuple[Activations, Activations]],
+    layers: Sequence[Layer],
+    kept: Kept,
     there: Bool[Tensor, "pairs tokens 1"],
     chosen: Sequence[Component],
 ) -> Iterator[None]:

@@ -68,10 +68,11 @@ def main() -> None:
     parser.add_argument("--longest", type=int, default=1000, help="characters of an example's input and answer")
     parser.add_argument("--metric", default="", help="of keepshot.evaluation.metrics")
     parser.add_argument("--output", type=Path, default=Path("runs/contexts"))
+    parser.add_argument("--name", default="", help="of the results; that of the file unless told")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
-    name = "misspelt" if options.file is None else options.file.name.split(".")[0]
+    name = options.name or ("misspelt" if options.file is None else options.file.name.split(".")[0])
     path = RESULTS / f"{name}.json"
     results: dict[str, Any] = read_json(path) if path.exists() else {}
     if not options.table:

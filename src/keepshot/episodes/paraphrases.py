@@ -60,12 +60,14 @@ class Edits(Mapping[int, tuple[Example, ...]]):
     """One small edit of every example, made when it is asked for.
 
     Where a word of the input stands in the answer too, a word of another example that does so takes its place in both:
-    what is copied must then be copied from the right example. Else two neighbouring words change places, or in a single
-    word two neighbouring characters, and the answer stays. An input of one character has none.
+    what is copied must then be copied from the right example. An answer that is one of `labels` stays, whatever words
+    it shares with its input: "book hotel" is no example of "book". Else two neighbouring words change places, or in a
+    single word two neighbouring characters, and the answer stays. An input of one character has none.
 
     Args:
         examples: The pool.
         seed: Keys the edits.
+        labels: All answers, where the set is finite.
 
     Example:
         >>> pool = [Example("play songs by Nina", "artist: Nina"), Example("play songs by Cher", "artist: Cher")]
@@ -75,13 +77,13 @@ class Edits(Mapping[int, tuple[Example, ...]]):
         'leomn'
     """
 
-    def __init__(self, examples: Sequence[Example], seed: int) -> None:
-        self._examples, self._seed = examples, seed
-        self._shared = sorted({word for example in examples for word in _copied(example)})
+    def __init__(self, examples: Sequence[Example], seed: int, labels: Sequence[str] = ()) -> None:
+        self._examples, self._seed, self._labels = examples, seed, frozenset(labels)
+        self._shared = sorted({word for example in examples for word in self._copied(example)})
 
     def __getitem__(self, row: int) -> tuple[Example, ...]:
         example, r = self._examples[row], generator(self._seed, "edit", row)
-        copied = _copied(example)
+        copied = self._copied(example)
         if copied and len(self._shared) > len(copied):
             old = r.choice(copied)
             new = r.choice([word for word in self._shared if word not in copied])
@@ -100,11 +102,13 @@ class Edits(Mapping[int, tuple[Example, ...]]):
     def __len__(self) -> int:
         return len(self._examples)
 
-
-def _copied(example: Example) -> list[str]:
-    """Words of the input that are words of the answer too."""
-    answer = set(example.output.split(" "))
-    return [word for word in dict.fromkeys(example.input.split(" ")) if word in answer and len(word) <= _LONGEST_WORD]
+    def _copied(self, example: Example) -> list[str]:
+        """Words of the input that are words of the answer too."""
+        if example.output in self._labels:
+            return []
+        answer = set(example.output.split(" "))
+        words = dict.fromkeys(example.input.split(" "))
+        return [word for word in words if word in answer and len(word) <= _LONGEST_WORD]
 
 
 def _with(text: str, old: str, new: str) -> str:

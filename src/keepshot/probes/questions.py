@@ -98,7 +98,7 @@ def questions(pool: Pool, queries: Sequence[Example]) -> list[Question]:
         raise DataError(
             f"contexts of {pool.shots} examples need {pool.shots + 1} different inputs; lower the number of shots"
         )
-    said = Edits(queries, pool.seed) if pool.paraphrases is None else pool.paraphrases
+    said = Edits(queries, pool.seed, pool.labels) if pool.paraphrases is None else pool.paraphrases
     return [question for number in range(len(queries)) for question in _of(pool, queries[number], number, said)]
 
 

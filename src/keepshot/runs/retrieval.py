@@ -11,6 +11,7 @@ from keepshot.files import new_folder, read_json, write_json
 from keepshot.keys import key
 from keepshot.strategies import ContextSpec, StreamSpec
 from keepshot.tasks.example import Example
+from keepshot.tasks.read import as_task
 
 BY_TOKENS = ("auto", "words", "characters")
 
@@ -108,6 +109,6 @@ def _paraphrases(law: ContextSpec, examples: Sequence[Example], seed: int) -> Pa
         case "none":
             return {}
         case "edits":
-            return Edits(examples, seed)
+            return Edits(examples, seed, as_task("target", examples).labels)
         case path:
             return read_paraphrases(Path(path).expanduser(), examples)

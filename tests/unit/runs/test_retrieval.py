@@ -85,6 +85,20 @@ def test_edits_change_input_and_copied_answer_alike() -> None:
     assert (len(Edits(pool, 0)), list(Edits(pool, 0))) == (3, [0, 1, 2])
 
 
+def test_an_edit_leaves_a_label_as_it_is() -> None:
+    pool = [Example(f"please book {what} number {n}", f"book {what}") for what in ("hotel", "flight") for n in range(9)]
+    labels = ("book flight", "book hotel")
+    edited = [said for row in range(18) for said in Edits(pool, 0, labels)[row]]
+    assert {one.output for one in edited} == set(labels)
+    assert all(sorted(one.input.split()) == sorted(of.input.split()) for one, of in zip(edited, pool, strict=True))
+    assert any(one.output not in labels for row in range(18) for one in Edits(pool, 0)[row])
+    config = load_config(
+        {"model": "mini", "data": {"train": "mini:misspelt"}, "method": ["full", {"ic-contrastive": {"shots": [2, 2]}}]}
+    )
+    sampler = retrieval.context_sampler(config.strategy()[1].streams[0], pool, 0, None)
+    assert {said.output for row in range(18) for said in sampler.paraphrases[row]} == set(labels)
+
+
 def test_paraphrases_from_a_file(tmp_path: Path) -> None:
     pool = [Example("turn it off", "off"), Example("turn it on", "on"), Example("turn it off", "off")]
     path = tmp_path / "said.jsonl"

@@ -30,6 +30,9 @@ def probe(
     ] = "auto",
     format: Annotated[str, typer.Option("--format", help="Of the data, instead of the detected one.")] = "auto",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of every draw.")] = 0,
+    against: Annotated[
+        str | None, typer.Option("--against", help="The base that it was tuned from: shows what the training moved.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", help="A .json path.")] = None,
 ) -> None:
     """Tell whether a model learns from its context, ignores it, or copies it.
@@ -37,6 +40,7 @@ def probe(
     Example: keepshot probe runs/intents/model --data intents.jsonl --output probe.json
     """
     from keepshot.config import DataConfig
+    from keepshot.runs.moving import moved
     from keepshot.runs.probing import build_probes, probe_model
 
     if output is not None and output.is_dir():
@@ -49,7 +53,8 @@ def probe(
         similarity=similarity,
         metric=metric,
     )
-    record = probe_model(model, asked, template=template, output=output, about=data)
+    drift = None if against is None else moved(against, model, asked, template=template)
+    record = probe_model(model, asked, template=template, output=output, about=data, drift=drift)
     for line in show.probe_lines(record):
         show.say(line)
     if output:

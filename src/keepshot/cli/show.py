@@ -117,6 +117,22 @@ def probe_lines(record: Mapping[str, Any]) -> Iterator[str]:
     yield "  similarity of the best example, and what is right:"
     for step in record["sweep"]["grades"]:
         yield f"  {step['name']:<14} {step['similarity']:5.2f}  {_interval(step['correct'])}"
+    if drift := record.get("drift"):
+        yield from _drift_lines(drift)
+
+
+def _drift_lines(drift: Mapping[str, Any]) -> Iterator[str]:
+    yield f"  moved from {drift['base']}, on {drift['prompts']} prompts (heads: mean and largest):"
+    roles = [role for role, values in drift["weights"].items() if any(value is not None for value in values)]
+    weights = "".join(f"{'W ' + role:>10}" for role in roles)
+    yield f"  {'layer':>7}{'attention':>16}{'values':>9}{'outputs':>16}{weights}"
+    for number, (attention, values, outputs) in enumerate(
+        zip(drift["attention"], drift["values"], drift["outputs"], strict=True)
+    ):
+        heads = [f"{sum(part) / len(part):.3f} {max(part):.3f}" for part in (attention, outputs)]
+        moved = [drift["weights"][role][number] for role in roles]
+        cells = "".join(f"{'–' if value is None else format(value, '.4f'):>10}" for value in moved)
+        yield f"  {number:>7}{heads[0]:>16}{values:>9.3f}{heads[1]:>16}{cells}"
 
 
 def adaptation_lines(record: Mapping[str, Any]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The probes of a model on a target: does it learn from its context, ignore it, or copy it?"""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,13 @@ def build_probes(
 
 
 def probe_model(
-    model: str, probes: Probes, *, template: TemplateName = "auto", output: Path | None = None, about: str = ""
+    model: str,
+    probes: Probes,
+    *,
+    template: TemplateName = "auto",
+    output: Path | None = None,
+    about: str = "",
+    drift: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Ask a model, and write what it came to.
 
@@ -96,6 +103,7 @@ def probe_model(
         template: How prompts are written.
         output: A JSON file.
         about: The data, for the record.
+        drift: What `keepshot.runs.moving.moved` found, for the record.
 
     Returns:
         The record (schema `keepshot.probe/1`).
@@ -111,6 +119,7 @@ def probe_model(
         "seed": probes.pool.seed,
         "metric": probes.metric or "exact",
         **scores_json(found),
+        **({} if drift is None else {"drift": dict(drift)}),
     }
     if output is not None:
         write_json(output, record)

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from keepshot.cli.main import run
+from keepshot.models.load import load_model, load_tokenizer
 
 QUICK = ["--data", "mini:misspelt", "--queries", "6", "--shots", "3"]
 
@@ -25,6 +27,24 @@ def test_probe(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert f"  icl        {record['scores']['icl']['value']:5.2f}" in said
     assert all(step["name"] in said for step in record["sweep"]["grades"])
     assert "mini on mini:misspelt, 6 queries behind 3 examples" in said
+
+
+def test_what_was_moved(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    model = load_model("mini", device="cpu")
+    with torch.no_grad():
+        model.model.layers[7].self_attn.v_proj.weight.mul_(1.5)
+    model.save_pretrained(tmp_path / "tuned")
+    load_tokenizer("mini").save_pretrained(tmp_path / "tuned")
+    output = tmp_path / "probe.json"
+    assert run(["probe", str(tmp_path / "tuned"), *QUICK, "--against", "mini", "--output", str(output)]) == 0
+    drift = json.loads(output.read_text())["drift"]
+    assert (drift["base"], drift["prompts"]) == ("mini", 6)
+    assert drift["values"] == pytest.approx([0] * 7 + [0.5], abs=1e-4)
+    assert drift["weights"]["value"] == pytest.approx([0] * 7 + [0.5], abs=1e-5)
+    assert max(map(max, drift["attention"])) < 1e-6
+    said = capsys.readouterr().out.splitlines()
+    place = next(number for number, line in enumerate(said) if "moved from mini, on 6 prompts" in line)
+    assert said[place + 9].split()[:4] == ["7", "0.000", "0.000", "0.500"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ whose pattern holds as whose pattern is broken, so that the shortcut can be told
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -190,14 +190,20 @@ def _run_cell(config: PatternsConfig, cell: PatternCell, made: Material, say: Sa
 
 
 def _asked_before(config: PatternsConfig, cell: PatternCell) -> Path | None:
-    """A finished run that asked the base what this one will."""
-    return next((cell_folder(config, one).path for one in _like(config, cell) if answers_of(config, one)), None)
-
-
-def _like(config: PatternsConfig, cell: PatternCell) -> Iterator[PatternCell]:
+    """A finished run that asked the base what this one will: of one seed, with the same data and room for prompts."""
+    if _has_prompt(config, cell):
+        return None
+    same = (cell.task, cell.examples, cell.seed)
     for one in config.cells():
-        if (one.task, one.seed) == (cell.task, cell.seed) and cell_folder(config, one).report.exists():
-            yield one
+        if (one.task, one.examples, one.seed) == same and not _has_prompt(config, one):
+            asked = answers_of(config, one)
+            if asked is not None and not asked["failed"]:
+                return cell_folder(config, one).path
+    return None
+
+
+def _has_prompt(config: PatternsConfig, cell: PatternCell) -> bool:
+    return config.run(cell).strategy()[1].prompt is not None
 
 
 def _open(config: PatternsConfig, made: Mapping[PatternName, Material], *, resume: bool) -> None:

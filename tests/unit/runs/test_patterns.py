@@ -124,20 +124,21 @@ def test_of_equally_good_numbers_of_shots_the_fewest_count() -> None:
 def test_from_config_to_page(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     other = tmp_path / "other.jsonl"
     other.write_text("".join(f'{{"input": "{number}", "output": "{number % 3}"}}\n' for number in range(20, 40)))
-    settings = SMALL | {"suite": str(other)}
+    settings = SMALL | {"suite": str(other), "examples": [4, 6]}
     config = load_patterns(settings, [f"output={tmp_path / 'run'}"])
     said: list[str] = []
     folder = patterns(config, say=said.append)
     found = read_patterns(folder)
     [task] = found.tasks
-    assert (task.name, sorted(task.base), [one.method for one in task.methods]) == ("parity", [0, 1, 2], ["full"])
-    assert task.methods[0].retention is not None
+    assert (task.name, sorted(task.base), [one.examples for one in task.methods]) == ("parity", [0, 1, 2], [4, 6])
+    assert not any(one.failed for one in task.methods)
+    assert all(one.retention is not None for one in task.methods)
     page = (folder / "patterns.html").read_text()
     assert "<svg" in page
     assert "best constant answer" in page
     made = material(config, "parity")
     trained = read_examples(str(folder / "data" / "parity" / "train-4.jsonl")).examples
-    assert [one.input for one in trained] == [item.question for item in made.train]
+    assert [one.input for one in trained] == [item.question for item in made.train[:4]]
     assert [item.pattern_holds for item in made.test] == [True] * 4 + [False] * 4
     with pytest.raises(RunError, match="already holds an experiment; add --resume"):
         patterns(config)
@@ -147,7 +148,7 @@ def test_from_config_to_page(tmp_path: Path, capsys: pytest.CaptureFixture, monk
     monkeypatch.setattr(experiment, "tune", None)  # nothing is trained again
     patterns(config, resume=True, say=said.append)
     assert (folder / "patterns.csv").read_text() == before
-    assert "cell 1 of 1: parity, full, 4 examples, learning rate 0.0001, 1 steps, seed 0 is there" in said
+    assert "cell 1 of 2: parity, full, 4 examples, learning rate 0.0001, 1 steps, seed 0 is there" in said
     path = tmp_path / "config.yaml"
     path.write_text(json.dumps(settings))
     assert run(["patterns", "run", str(path), "--output", str(folder), "--resume"]) == 0

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 import keepshot
 from keepshot.config import load_config
 from keepshot.runs.comparison_config import load_comparison
+from keepshot.runs.patterns_config import load_patterns
 from keepshot.strategies import resolve_method
 
 ROOT = Path(__file__).parents[2]
@@ -58,10 +59,18 @@ def test_recipes_load() -> None:
     recipes = sorted((ROOT / "recipes").glob("*.yaml"))
     assert recipes
     for recipe in recipes:
-        if "methods" in YAML(typ="safe", pure=True).load(recipe):
+        keys = YAML(typ="safe", pure=True).load(recipe)
+        if "tasks" in keys:
+            assert list(load_patterns(recipe).cells())
+        elif "methods" in keys:
             assert load_comparison(recipe).methods
         else:
             assert load_config(recipe).strategy()[0]
+
+
+def test_the_config_of_the_patterns_page_loads() -> None:
+    [config] = [YAML(typ="safe", pure=True).load(block) for block in blocks(ROOT / "docs" / "patterns.md", "yaml")]
+    assert len(list(load_patterns(config).cells())) == 2 * (2 + 1 + 1 + 2) * 2 * 3
 
 
 def test_every_public_name_is_there() -> None:

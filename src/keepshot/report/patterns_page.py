@@ -102,7 +102,7 @@ def patterns_figure(found: PatternsFound) -> Figure:
         for axis in grid[-1]:
             axis.set_xlabel("labelled examples seen")
         handles, labels = grid[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8.5)
+        figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=8.5)
     return figure
 
 

@@ -103,7 +103,8 @@ def rates(items: Sequence[PatternItem], written: Sequence[str]) -> Rates:
 
     Example:
         >>> broken = PatternItem("1 2", "odd", "even", "odd", pattern_holds=False, seed=0)
-        >>> found = rates([broken, broken, replace(broken, pattern_holds=True)], ["even", "odd", "odd"])
+        >>> held = PatternItem("2 1", "odd", "odd", "odd", pattern_holds=True, seed=1)
+        >>> found = rates([broken, broken, held], ["even", "odd", "odd"])
         >>> found.holds.value, found.broken.value, found.pattern_use.value
         (1.0, 0.5, 0.5)
     """

@@ -19,3 +19,7 @@ class ModelError(KeepshotError, ValueError):
 
 class RunError(KeepshotError, RuntimeError):
     """A run folder that is missing, incomplete or in the way, or a run that had to stop."""
+
+
+class DivergedError(RunError):
+    """A training whose loss, gradient or weights are no longer finite."""

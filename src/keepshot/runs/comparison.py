@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from keepshot.errors import ConfigError, RunError
+from keepshot.errors import RunError
 from keepshot.files import write_json, write_text
 from keepshot.report.comparison_page import comparison_page
 from keepshot.runs.cells import cell_run, run_cell, tried
@@ -15,6 +15,7 @@ from keepshot.runs.comparison_record import comparison_report, comparison_table
 from keepshot.runs.comparison_results import remove_others, target_result
 from keepshot.runs.evaluation import Progress, Say, silent
 from keepshot.runs.folder import RunFolder, in_use
+from keepshot.runs.grid_config import check_number
 from keepshot.runs.ground import Ground, load_ground
 
 
@@ -58,8 +59,7 @@ def compare(
     if output is not None:
         config = config.model_copy(update={"output": str(output)})
     cells = tuple(config.cells())
-    if cell is not None and not 1 <= cell <= len(cells):
-        raise ConfigError(f"cell {cell} is none of this comparison's, which are numbered from 1 to {len(cells)}")
+    check_number(cell, len(cells), "comparison")
     mine = cells if cell is None else cells[cell - 1 : cell]
     grounds = {name: load_ground(config, name) for name in dict.fromkeys(one.target for one in mine)}
     if cell is None:

@@ -105,19 +105,7 @@ class CompareConfig(Grid):
         Raises:
             ConfigError: A field of `train` is not allowed.
         """
-        contender = next(one for one in self.contenders() if one.name == cell.method)
-        return RunConfig(
-            model=self.model,
-            data=self.named_targets()[cell.target],
-            sources=contender.sources or self.sources,
-            suite=self.suite_name,
-            output=str(output),
-            train={"disable_tqdm": True, **self.train, "learning_rate": cell.learning_rate, "max_steps": cell.steps},
-            evaluate=self.evaluate,
-            gate=self.gate,
-            seed=cell.seed,
-            method=contender.method,
-        )
+        return self.training(cell, self.named_targets()[cell.target], output)
 
 
 def load_comparison(source: Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> CompareConfig:

@@ -4,11 +4,12 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 from pydantic import Field, ValidationError, model_validator
 
-from keepshot.config import Seed, Settings, SourcesConfig, Whole
+from keepshot.config import DataConfig, RunConfig, Seed, Settings, SourcesConfig, Whole
 from keepshot.errors import ConfigError
 from keepshot.strategies import AUTO, RECOMMENDED, resolve_method
 from keepshot.train.arguments import check_train_fields
@@ -36,6 +37,27 @@ class Contender:
     method: Any
     learning_rates: tuple[float, ...]
     sources: SourcesConfig | None = None
+
+
+@runtime_checkable
+class Trained(Protocol):
+    """A cell of a grid, as far as a training is concerned."""
+
+    @property
+    def method(self) -> str:
+        """The contender's name."""
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the training."""
+
+    @property
+    def steps(self) -> int:
+        """Of the training."""
+
+    @property
+    def seed(self) -> int:
+        """Of the training."""
 
 
 class Grid(Settings):
@@ -89,6 +111,26 @@ class Grid(Settings):
         prompts = [resolve_method(contender.method)[1].prompt for contender in self.contenders()]
         return max((prompt.tokens for prompt in prompts if prompt is not None), default=0)
 
+    def training(self, cell: Trained, data: DataConfig, output: Path) -> RunConfig:
+        """The config of one training.
+
+        Raises:
+            ConfigError: A field of `train` is not allowed.
+        """
+        contender = next(one for one in self.contenders() if one.name == cell.method)
+        return RunConfig(
+            model=self.model,
+            data=data,
+            sources=contender.sources or self.sources,
+            suite=self.suite_name,
+            output=str(output),
+            train={"disable_tqdm": True, **self.train, "learning_rate": cell.learning_rate, "max_steps": cell.steps},
+            evaluate=self.evaluate,
+            gate=self.gate,
+            seed=cell.seed,
+            method=contender.method,
+        )
+
     @property
     def _rates_by_name(self) -> bool:
         return isinstance(self.learning_rates, Mapping) and set(self.learning_rates) != {"times"}
@@ -135,6 +177,16 @@ def _numbers(written: object, where: str) -> tuple[float, ...]:
             f"each method's default, or one of these for every method by name; got {written!r}"
         )
     return tuple(map(float, numbers))
+
+
+def check_number(cell: int | None, count: int, what: str) -> None:
+    """Whether a cell that is asked for by its number is there; None asks for all.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if cell is not None and not 1 <= cell <= count:
+        raise ConfigError(f"cell {cell} is none of this {what}'s, which are numbered from 1 to {count}")
 
 
 def check_names(names: Sequence[str], where: str) -> None:

@@ -8,18 +8,19 @@ whose pattern holds as whose pattern is broken, so that the shortcut can be told
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from keepshot.config import save_config
-from keepshot.errors import ConfigError, RunError
+from keepshot.errors import DivergedError, RunError
 from keepshot.files import read_json, write_json, write_text
 from keepshot.report.patterns_page import patterns_page
 from keepshot.report.record import read_report
 from keepshot.runs.evaluation import Progress, Say, load_subject, silent
 from keepshot.runs.folder import RunFolder, environment, in_use
+from keepshot.runs.grid_config import check_number
 from keepshot.runs.pattern_questions import Questions, rates
 from keepshot.runs.pattern_record import chosen_cells, patterns_record, patterns_rows
 from keepshot.runs.patterns_config import PatternCell, PatternsConfig, load_patterns
@@ -106,18 +107,36 @@ def patterns(
     if output is not None:
         config = config.model_copy(update={"output": str(output)})
     cells = tuple(config.cells())
-    if cell is not None and not 1 <= cell <= len(cells):
-        raise ConfigError(f"cell {cell} is none of this experiment's, which are numbered from 1 to {len(cells)}")
+    check_number(cell, len(cells), "experiment")
     made = {task: material(config, task) for task in config.tasks}
     _open(config, made, resume=resume or cell is not None)
-    for number, one in enumerate(cells, start=1):
-        if cell in (None, number):
-            words = f"cell {number} of {len(cells)}: {one}"
-            say(f"{words} is there" if answers_of(config, one) is not None else words)
-            _run_cell(config, one, made[one.task], say, progress)
     folder = Path(config.output)
     if cell is not None:
+        _run_cells(config, cells, cells[cell - 1 : cell], made, say, progress)
         return folder
+    with in_use(RunFolder(folder)):
+        _run_cells(config, cells, cells, made, say, progress)
+        _report(config, cells, made)
+    return folder
+
+
+def _run_cells(
+    config: PatternsConfig,
+    cells: Sequence[PatternCell],
+    mine: Sequence[PatternCell],
+    made: Mapping[PatternName, Material],
+    say: Say,
+    progress: Progress | None,
+) -> None:
+    for one in mine:
+        words = f"cell {1 + cells.index(one)} of {len(cells)}: {one}"
+        say(f"{words} is there" if answers_of(config, one) is not None else words)
+        _run_cell(config, one, made[one.task], say, progress)
+
+
+def _report(config: PatternsConfig, cells: Sequence[PatternCell], made: Mapping[PatternName, Material]) -> None:
+    """Write what it came to, and keep the models of the chosen settings alone."""
+    folder = Path(config.output)
     base = {task: base_answers(config, one) for task, one in made.items()}
     found = {one: asked for one in cells if (asked := answers_of(config, one)) is not None}
     record = patterns_record(config, base, found, {task: one.test for task, one in made.items()})
@@ -129,7 +148,6 @@ def patterns(
         if one not in kept and not found[one]["failed"]:
             run = cell_folder(config, one).path
             shutil.rmtree(run / read_report(run).model_path, ignore_errors=True)
-    return folder
 
 
 def cell_folder(config: PatternsConfig, cell: PatternCell) -> RunFolder:
@@ -172,7 +190,7 @@ def _run_cell(config: PatternsConfig, cell: PatternCell, made: Material, say: Sa
     done = {"cell": asdict(cell), "failed": "", "shots": shots, "retention": None, "validation": None, "test": None}
     try:
         tune(config.run(cell), resume=True, base_evaluation=_asked_before(config, cell), say=say, progress=progress)
-    except RunError as error:  # as at a learning rate that is too high: a result too
+    except DivergedError as error:  # as at a learning rate that is too high: a result too
         say(f"  failed: {error}")
         folder.path.mkdir(parents=True, exist_ok=True)
         write_json(folder.path / DONE, {**done, "failed": str(error)})

@@ -93,24 +93,13 @@ class PatternsConfig(Grid):
         Raises:
             ConfigError: A field of `train` is not allowed.
         """
-        contender = next(one for one in self.contenders() if one.name == cell.method)
-        data = self.data_folder(cell.task)
-        return RunConfig(
-            model=self.model,
-            data=DataConfig(
-                train=str(data / f"train-{cell.examples}.jsonl"),
-                validation=str(data / "validation.jsonl"),
-                test=str(data / "test.jsonl"),
-            ),
-            sources=contender.sources or self.sources,
-            suite=self.suite_name,
-            output=str(Path(self.output) / "cells" / cell.folder),
-            train={"disable_tqdm": True, **self.train, "learning_rate": cell.learning_rate, "max_steps": cell.steps},
-            evaluate=self.evaluate,
-            gate=self.gate,
-            seed=cell.seed,
-            method=contender.method,
+        folder = self.data_folder(cell.task)
+        data = DataConfig(
+            train=str(folder / f"train-{cell.examples}.jsonl"),
+            validation=str(folder / "validation.jsonl"),
+            test=str(folder / "test.jsonl"),
         )
+        return self.training(cell, data, Path(self.output) / "cells" / cell.folder)
 
 
 def load_patterns(source: Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> PatternsConfig:

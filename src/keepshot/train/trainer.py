@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import ExportableState, TrainerControl
 
-from keepshot.errors import RunError
+from keepshot.errors import DivergedError
 from keepshot.strategies.soft_prompt import insert_prompt
 from keepshot.strategies.terms import token_nll
 from keepshot.strategies.trainable import TrainableSet, register_gradient_masks
@@ -176,7 +176,7 @@ class KeepTrainer(Trainer):
         losses = self.objective.losses(logits, inputs)
         for which, (here, values) in losses.items():
             if not bool(torch.isfinite(values).all()):
-                raise RunError(self._fault(inputs, here, values))
+                raise DivergedError(self._fault(inputs, here, values))
             at = self._measured.index(which)
             coefficients = inputs.coefficients[here]
             self._sums[0, at] += (coefficients * values.detach()).sum()
@@ -222,7 +222,7 @@ class KeepTrainer(Trainer):
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         # With float16 a gradient out of range is expected: the scaler skips the step and lowers its scale.
         if norm is not None and not self.args.fp16 and not math.isfinite(float(norm)):
-            raise RunError(
+            raise DivergedError(
                 f"the gradient is not finite at step {self.state.global_step + 1} (loss was); lower "
                 "train.learning_rate or train in float32; the last complete checkpoint is untouched"
             )
@@ -236,7 +236,7 @@ class KeepTrainer(Trainer):
         """
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad and not bool(torch.isfinite(parameter).all()):
-                raise RunError(
+                raise DivergedError(
                     f"{name} is not finite after step {self.state.global_step}; lower train.learning_rate or train in "
                     "float32; the last complete checkpoint is untouched"
                 )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from keepshot.cli.main import run
-from keepshot.errors import ConfigError, RunError
+from keepshot.errors import ConfigError, DivergedError, RunError
 from keepshot.report.patterns import read_patterns
 from keepshot.runs import patterns as experiment
 from keepshot.runs.pattern_questions import Questions, Rate, best_constant, rates
@@ -154,6 +154,27 @@ def test_from_config_to_page(tmp_path: Path, capsys: pytest.CaptureFixture, monk
     assert run(["patterns", "run", str(path), "--output", str(folder), "--resume"]) == 0
     assert "parity: right where the pattern holds" in " ".join(capsys.readouterr().out.split())
     assert asdict(cell()) == json.loads((folder / "cells" / cell().folder / "patterns.json").read_text())["cell"]
+
+
+def test_only_a_training_that_diverged_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_patterns(SMALL, [f"output={tmp_path / 'run'}"])
+    done = Path(config.output) / "cells" / cell().folder / "patterns.json"
+
+    def stop(error: RunError) -> None:
+        def tune(*_: object, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(experiment, "tune", tune)
+
+    stop(RunError("in use by another process"))
+    with pytest.raises(RunError, match="in use by another process"):
+        patterns(config)
+    assert not done.exists()  # it can be taken up
+    stop(DivergedError("the loss is not finite"))
+    patterns(config, resume=True)
+    assert json.loads(done.read_text())["failed"] == "the loss is not finite"
+    [task] = read_patterns(config.output).tasks
+    assert task.methods[0].failed == "every setting failed with some seed"
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,20 @@
 """Every named method on several families: one real step moves what it says, and what is saved is what was trained."""
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 from tests.anchored import sampler_of
 from tests.architectures import ARCHITECTURES, save_tiny
 from tests.training import byte_tokenizer, plan, plan_of, trainer_of
 from torch import Tensor
 
+from keepshot.errors import ConfigError
+from keepshot.models.interpolate import pull_back
 from keepshot.models.load import CausalLM, base_dtype, load_model, load_tokenizer
 from keepshot.runs.folder import RunFolder
 from keepshot.runs.penalties import held_numbers, prompt_rows
@@ -97,7 +101,9 @@ def test_a_method_moves_its_numbers_and_is_saved_as_trained(
 TRAINABLES = ("full", "value", "lora", "query-key", "dora", "corda")
 PAIRS = [
     (TRAINABLES[(i + j) % len(TRAINABLES)], addition, family)
-    for i, addition in enumerate(name for name, value in ADDITIONS.items() if value.prompt is None)
+    for i, addition in enumerate(
+        name for name, value in ADDITIONS.items() if value.prompt is None and value.merge is None
+    )
     for j, family in enumerate(FAMILIES)
 ]
 
@@ -162,6 +168,41 @@ def test_a_prompt_and_then_weights_are_trained_and_saved(method: str, family: st
     save_trained(trained, byte_tokenizer(), tmp_path / "saved", dtype, check=unchanged)
     again = logits(load_model(str(tmp_path / "saved"), device="cpu"))
     assert float((again - tuned).norm() / tuned.norm()) < (1e-5 if dtype == torch.float32 else 1e-2)
+
+
+@pytest.mark.parametrize(("method", "family"), [*zip(TRAINABLES, FAMILIES, strict=True), ("full", "bloom")])
+def test_a_merge_saves_a_point_between_base_and_tuned(method: str, family: str, bases: Path, tmp_path: Path) -> None:
+    if method == "dora":
+        with pytest.raises(ConfigError, match="not linear in its scale"):
+            resolve_method([method, "wise-ft"])
+        return
+    _, strategy, _ = resolve_method([method, {"wise-ft": {"coefficient": 0.3}}])
+    base, dtype = str(bases / family), base_dtype(str(bases / family))
+    trained = apply_trainable(load_model(base, device="cpu"), strategy.trainable, 0, prompts)
+    frozen = fingerprint(trained.model, trained.parts, dtype)
+    trainer_of(trained, plan_of(strategy), tmp_path, {"max_steps": 2, "weight_decay": 0.1}).train()
+    start, tuned = whole_weights(load_model(base, device="cpu")), whole_weights(trained.model)
+
+    pull_back(trained.model, base, strategy.merge.coefficient)
+
+    def unchanged(folder: Path) -> None:
+        verify_frozen(frozen, fingerprint(load_model(str(folder), device="cpu"), trained.parts, dtype))
+
+    save_trained(trained, byte_tokenizer(), tmp_path / "saved", dtype, check=unchanged)
+    saved = whole_weights(load_model(str(tmp_path / "saved"), device="cpu"))
+    assert saved.keys() == start.keys() == tuned.keys()
+    rounding = 1e-5 if dtype == torch.float32 else 2**-8
+    for name, number in saved.items():
+        torch.testing.assert_close(number, 0.7 * start[name] + 0.3 * tuned[name], rtol=rounding, atol=rounding)
+    moved = sum(float((tuned[name] - start[name]).abs().sum()) for name in start)
+    assert sum(float((saved[name] - start[name]).abs().sum()) for name in start) / moved == pytest.approx(0.3, rel=0.02)
+
+
+def whole_weights(model: CausalLM) -> dict[str, Tensor]:
+    """Every weight in float32, an adapter merged into it."""
+    model = copy.deepcopy(model).float()
+    whole = model.merge_and_unload() if isinstance(model, PeftModel) else model
+    return {name: parameter.detach() for name, parameter in whole.named_parameters()}
 
 
 def with_references(trained: TrainableSet, strategy: Strategy, folder: Path) -> KeepTrainer:

@@ -52,7 +52,16 @@ def test_methods_page_writes_methods_that_resolve() -> None:
     written = [YAML(typ="safe", pure=True).load(part)["method"] for part in parts]
     names = [resolve_method(method)[0] for method in written]
     assert names[0] == resolve_method("auto")[0]
-    assert names[1:] == ["value", "value+icl-mix", "value+icl-mix", "pattern+icl-mix", "roles", "lora", "custom"]
+    assert names[1:] == [
+        "value",
+        "value+icl-mix",
+        "value+icl-mix",
+        "pattern+icl-mix",
+        "roles",
+        "lora",
+        "custom",
+        "full+wise-ft",
+    ]
 
 
 def test_recipes_load() -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from tests import processes
 
 from keepshot.config import load_config
@@ -152,6 +154,21 @@ def test_a_killed_run_ends_with_the_same_bits(
     assert reports[0]["cost"]["tokens"] == reports[1]["cost"]["tokens"]
     assert reports[0]["cost"]["steps"] == reports[1]["cost"]["steps"] == (10 if method == "promot" else 6)
     assert reports[0]["retention"] == reports[1]["retention"]
+
+
+def test_a_merge_is_made_once_however_often_a_run_was_killed(
+    straight: dict[str, Path], config_of: Callable, tmp_path: Path
+) -> None:
+    config = config_of("lora", tmp_path / "run") | {"method": ["lora", {"wise-ft": {"coefficient": 0.25}}]}
+    assert exit_code(config, killed=AFTER_TRAINING, base=straight["lora"]) == -signal.SIGKILL
+    assert exit_code(config, resume=True, killed=WHILE_SAVING_THE_MODEL) == -signal.SIGKILL
+    assert exit_code(config, resume=True) == 0
+    plain, merged = (
+        load_file(folder / "adapter" / "adapter_model.safetensors") for folder in (straight["lora"], tmp_path / "run")
+    )
+    for name, tensor in plain.items():
+        assert torch.equal(merged[name], tensor * (0.25 if "lora_B" in name else 1))
+    assert any("lora_B" in name for name in plain)
 
 
 def steps(folder: Path) -> list[tuple[int, float, float | None]]:

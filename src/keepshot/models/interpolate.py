@@ -174,6 +174,26 @@ class Interpolation:
             end.copy_(between.to(self.dtype))
 
 
+def pull_back(model: CausalLM, base: str, coefficient: float) -> None:
+    """Bring a tuned model in memory to (1 - a) base + a tuned; of an adapter the update is scaled.
+
+    Numbers that equal the base's stay so, bit for bit.
+
+    Args:
+        model: Changed in place.
+        base: What it was tuned from; read where the model is no adapter.
+        coefficient: a.
+    """
+    with torch.no_grad():
+        if isinstance(model, PeftModel):
+            for matrix in (matrix for _, layer in lora_layers(model) for matrix in _matrices_b(layer)):
+                matrix.mul_(coefficient)
+            return
+        start = dict(load_model(base, dtype=base_dtype(base), device="cpu").named_parameters())
+        for name, end in model.named_parameters():
+            end.copy_(torch.lerp(start[name].float(), end.cpu().float(), coefficient))
+
+
 def _shares(base: PreTrainedModel) -> _Shares:
     if base.config.model_type not in FAMILIES:
         return {name: (_Share("all", Part(name)),) for name, _ in base.named_parameters()}

@@ -292,7 +292,7 @@ def save_trained(
 
 
 def stream_lines(planner: Planner, strategy: Strategy) -> list[str]:
-    """Each stream's share of the computed tokens (its cost) and weights in the loss (its effect), then penalties."""
+    """Each stream's share of the computed tokens (its cost) and weights in the loss (its effect), penalties, merge."""
     lines = []
     for stream in planner.streams:
         terms = [
@@ -308,6 +308,9 @@ def stream_lines(planner: Planner, strategy: Strategy) -> list[str]:
     for penalty in strategy.penalties:
         held = "all that moves" if penalty.roles is None else ", ".join(penalty.roles)
         lines.append(f"penalty {penalty.kind}: strength {penalty.strength:g} on {held}")
+    if strategy.merge is not None:
+        a = strategy.merge.coefficient
+        lines.append(f"saved is {1 - a:g} x the base + {a:g} x what was tuned")
     return lines
 
 

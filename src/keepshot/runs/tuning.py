@@ -10,6 +10,7 @@ from keepshot.config import RunConfig, load_config
 from keepshot.errors import RunError
 from keepshot.evaluation import Evaluation, EvaluationPlan, Subject, evaluate_tasks
 from keepshot.files import read_json, write_json
+from keepshot.models.interpolate import pull_back
 from keepshot.models.load import base_dtype, load_model, load_tokenizer
 from keepshot.report import render
 from keepshot.runs.data import TargetData, evaluation_suite, load_target
@@ -303,6 +304,8 @@ def train_stage(run: Run, say: Say) -> dict[str, Any]:
                 {"soft prompt": prompt_digest(load_prompt(run.folder.prompt))}, {"soft prompt": prompt_digest(prompt)}
             )
 
+    if (merge := prepared.strategy.merge) is not None:
+        pull_back(trainable.model, config.model, merge.coefficient)
     save_trained(trainable, prepared.encoder.tokenizer, run.model_path, dtype, check=unchanged)
     if frozen:
         say(f"  every number outside the trainable set is bit-identical to the base ({len(frozen)} tensors)")

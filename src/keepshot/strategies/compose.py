@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from keepshot.errors import ConfigError
+from keepshot.strategies.merge import Merge
 from keepshot.strategies.soft_prompt import SoftPrompt
 from keepshot.strategies.strategy import TARGET, Penalty, Strategy, StreamSpec, Term
 from keepshot.strategies.trainable import Trainable
@@ -24,6 +25,7 @@ class Change:
             then get a third, as much as the target. Otherwise it is a fraction of the whole loss.
         penalty: What holds the numbers that move.
         prompt: What is trained first.
+        merge: What becomes of the tuned weights.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Change:
     against_target: bool = False
     penalty: Penalty | None = None
     prompt: SoftPrompt | None = None
+    merge: Merge | None = None
 
     @property
     def replaces_target(self) -> bool:
@@ -70,6 +73,7 @@ def compose(trainable: Trainable, changes: Sequence[Change]) -> Strategy:
         "terms": (own.model_copy(update={"weight": left}), *terms),
         "penalties": tuple(change.penalty for change in changes if change.penalty is not None),
         "prompt": next((change.prompt for change in changes if change.prompt is not None), None),
+        "merge": next((change.merge for change in changes if change.merge is not None), None),
     }
     strategy: Strategy = validated(TypeAdapter(Strategy), parts, "method")
     return strategy

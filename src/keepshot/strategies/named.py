@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from keepshot.strategies.adapters import Lora
+from keepshot.strategies.merge import Merge
 from keepshot.strategies.soft_prompt import SoftPrompt
 from keepshot.strategies.strategy import TARGET, ContextSpec, Penalty, StreamSpec, Term
 from keepshot.strategies.trainable import Everything, Roles, Trainable
@@ -50,6 +51,7 @@ class Addition:
         weight: Fraction of the loss beside the target's alone; None is the stream's share of the cost.
         penalty: What holds the numbers that move.
         prompt: What is trained first, and stands before the target's rows.
+        merge: What becomes of the tuned weights before they are saved.
         alone: The trainable that it changes where a config names nothing else; None where it has to.
     """
 
@@ -61,6 +63,7 @@ class Addition:
     weight: float | None = None
     penalty: Penalty | None = None
     prompt: SoftPrompt | None = None
+    merge: Merge | None = None
     alone: str | None = None
 
     @property
@@ -81,6 +84,8 @@ class Addition:
         if self.prompt is not None:
             steps = "as many steps" if self.prompt.steps is None else f"{self.prompt.steps} steps"
             found.append(f"{steps} without gradients of the weights before, {self.prompt.tokens} tokens in every row")
+        if self.merge is not None:
+            found.append("the base is read once more, after training")
         return ", ".join(found)
 
 
@@ -253,6 +258,14 @@ ADDITIONS = {
             "prompt frozen before the target's rows; kept for the target and left away elsewhere (alone: with `full`)",
             "arXiv 2211.00635 (ProMoT); length, optimiser and learning rate of the prompt are ours",
             prompt=SoftPrompt(),
+            alone="full",
+        ),
+        Addition(
+            "wise-ft",
+            "after training, half of the way back to the base: what is saved is (1 - a) base + a tuned, a = .5 "
+            "(`coefficient`; `keepshot rescue` searches for one; alone: with `full`)",
+            "arXiv 2109.01903",
+            merge=Merge(),
             alone="full",
         ),
     )

@@ -1,4 +1,4 @@
-"""A method is a value: streams x trainable x terms, and penalties on the numbers that move."""
+"""A method is a value: streams x trainable x terms, penalties on the numbers that move, a merge at the end."""
 
 from typing import Literal
 
@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from keepshot.models.roles import Role
 from keepshot.strategies.adapters import Lora
+from keepshot.strategies.merge import Merge
 from keepshot.strategies.soft_prompt import SoftPrompt
 from keepshot.strategies.trainable import Trainable
 
@@ -193,6 +194,7 @@ class Strategy(BaseModel):
         penalties: What is added to that at every step, each kind once.
         prompt: A soft prompt that is trained before, on the target alone with all weights frozen, and then stands
             frozen before the target's rows; rows of other streams have none.
+        merge: What becomes of the tuned weights before they are saved.
     """
 
     model_config = _STRICT
@@ -201,6 +203,7 @@ class Strategy(BaseModel):
     terms: tuple[Term, ...] = (Term(),)
     penalties: tuple[Penalty, ...] = ()
     prompt: SoftPrompt | None = None
+    merge: Merge | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "Strategy":
@@ -232,6 +235,16 @@ class Strategy(BaseModel):
             )
         if isinstance(self.trainable, Lora) and any(penalty.roles for penalty in self.penalties):
             raise ValueError("roles of a penalty name weights, and an adapter moves none; leave them out")
+        if self.merge is not None and self.prompt is not None:
+            raise ValueError(
+                "a soft prompt (promot) fits its own weights and none between them and the base; leave out the prompt "
+                "or the merge (wise-ft)"
+            )
+        if self.merge is not None and isinstance(self.trainable, Lora) and self.trainable.dora:
+            raise ValueError(
+                "the update of DoRA is not linear in its scale, so that no straight line leads to the base; take a "
+                "plain LoRA, or leave out the merge (wise-ft)"
+            )
         return self
 
     def weight(self, stream: str) -> float:

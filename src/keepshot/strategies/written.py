@@ -8,12 +8,13 @@ from pydantic import TypeAdapter
 from keepshot.errors import ConfigError
 from keepshot.strategies.adapters import Lora
 from keepshot.strategies.compose import Change, compose, validated
+from keepshot.strategies.merge import Merge
 from keepshot.strategies.named import ADDITIONS, AUTO, FULL_RATE, LORA_RATE, METHODS, RECOMMENDED, SUBSET_RATE, Addition
 from keepshot.strategies.soft_prompt import SoftPrompt
 from keepshot.strategies.strategy import TARGET, Penalty, Strategy, StreamSpec, Term
 from keepshot.strategies.trainable import Pattern, Roles, Trainable
 
-Part = TypeVar("Part", StreamSpec, Term, Penalty, SoftPrompt)
+Part = TypeVar("Part", StreamSpec, Term, Penalty, SoftPrompt, Merge)
 
 # What a part is, which its addition has settled.
 _SETTLED = {"kind", "stream"}
@@ -40,7 +41,7 @@ def resolve_method(written: object) -> tuple[str, Strategy, float | None]:
         >>> name, [stream.name for stream in strategy.streams]
         ('value+icl-mix', ['target', 'icl-mix'])
     """
-    if isinstance(written, dict) and {"streams", "terms", "penalties", "prompt"} & set(written):
+    if isinstance(written, dict) and {"streams", "terms", "penalties", "prompt", "merge"} & set(written):
         fields = dict(written)
         fields["trainable"] = _with_kind(fields.get("trainable"))
         return "custom", validated(TypeAdapter(Strategy), fields, "method"), None
@@ -92,6 +93,7 @@ def _addition(written: object) -> Change:
     stream = None if addition.stream is None else _changed(addition.stream, options, where)
     penalty = None if addition.penalty is None else _changed(addition.penalty, options, where)
     prompt = None if addition.prompt is None else _changed(addition.prompt, options, where)
+    merge = None if addition.merge is None else _changed(addition.merge, options, where)
     term = addition.term
     if term is not None:
         share = None if stream is None else stream.share
@@ -101,11 +103,12 @@ def _addition(written: object) -> Change:
         if weight is not None and term.weight >= 1:
             raise ConfigError(f"{where}.weight {term.weight:g} must leave some of the loss to the target")
     shown = addition.name if stream is None or stream.name == TARGET else stream.name
-    return Change(shown, stream, term, against_target=addition.weight is not None, penalty=penalty, prompt=prompt)
+    against_target = addition.weight is not None
+    return Change(shown, stream, term, against_target, penalty, prompt, merge)
 
 
 def _check_options(addition: Addition, options: Mapping[str, object], where: str) -> None:
-    brought = (addition.stream, addition.term, addition.penalty, addition.prompt)
+    brought = (addition.stream, addition.term, addition.penalty, addition.prompt, addition.merge)
     parts = [part for part in brought if part is not None]
     allowed = {field: None for part in parts for field in type(part).model_fields if field not in _SETTLED}
     if addition.stream is not None and addition.stream.name == TARGET:

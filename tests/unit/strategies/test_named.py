@@ -22,6 +22,7 @@ from keepshot.strategies import (
     compose,
     resolve_method,
 )
+from keepshot.strategies.merge import Merge
 from keepshot.strategies.soft_prompt import SoftPrompt
 
 # A soft prompt stands before the target's rows, about which the base is then not asked.
@@ -207,6 +208,31 @@ def test_a_prompt_goes_with_no_term_that_asks_the_base_about_the_target(addition
 def test_wrong_options_of_a_prompt_are_one_line(options: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         resolve_method(["full", {"promot": options}])
+
+
+def test_a_merge_ends_what_the_list_trains() -> None:
+    shown, strategy, rate = resolve_method(["lora", "general", {"wise-ft": {"coefficient": 0.7}}])
+    assert (shown, rate) == ("lora+general+wise-ft", METHODS["lora"].learning_rate)
+    assert strategy.merge == Merge(coefficient=0.7)
+    without = resolve_method(["lora", "general"])[1]
+    assert strategy == without.model_copy(update={"merge": strategy.merge})
+    assert resolve_method("wise-ft") == resolve_method(["full", "wise-ft"])
+    written = {"trainable": "full", "merge": {"coefficient": 0.5}}
+    assert resolve_method(written)[1] == resolve_method("wise-ft")[1]
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        (["full", {"wise-ft": {"coefficient": 1}}], "wise-ft.coefficient"),
+        (["full", {"wise-ft": {"share": 0.1}}], "it has coefficient"),
+        (["full", "promot", "wise-ft"], "fits its own weights"),
+        (["dora", "wise-ft"], "not linear in its scale"),
+    ],
+)
+def test_what_cannot_be_merged_is_one_line(method: list[object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        resolve_method(method)
 
 
 def test_an_addition_takes_options() -> None:

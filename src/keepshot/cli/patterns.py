@@ -96,3 +96,24 @@ def run(
     for table in patterns_tables(folder):
         show.wide(table)
     show.say(f"report: {folder / 'patterns.html'}")
+
+
+@patterns_app.command("circuits")
+def circuits(
+    folder: Annotated[Path, typer.Argument(help="Of an experiment that keepshot patterns run has finished.")],
+    pairs: Annotated[int, typer.Option("--pairs", min=2, help="Of problems, for every task.")] = 200,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Most pairs that are computed together.")] = 32,
+) -> None:
+    """Show which heads and MLPs carry the answer: in the base, in context, and in the tuned models.
+
+    Example: keepshot patterns circuits runs/patterns
+    """
+    from keepshot.report.circuits import circuit_lines, read_circuits
+    from keepshot.runs.circuits import circuits as look
+
+    look(folder, pairs=pairs, batch=batch, say=show.say)
+    for task, states in read_circuits(folder).items():
+        show.say(f"{task}: shift from the base without examples (in parentheses: within the noise floor)")
+        for line in circuit_lines(states):
+            show.say(f"  {line}")
+    show.say(f"report: {folder / 'patterns.html'}")

@@ -1,14 +1,17 @@
 """How far the circuit of one state of a model is from that of another.
 
 A state is a model with a kind of prompt: the base without examples, the base behind k of them, a tuned model. With
-s_c the mean over pairs of |m_c| (see `keepshot.probes.patching`) and s^_c = s_c / sum s_c,
+m_c of `keepshot.probes.patching`, its span LD(clean) - LD(corrupt), and s^_c = s_c / sum s_c,
+
+    s_c    = sum over pairs |m_c| |span| / sum over pairs |span|
 
     CS_L1 = 1/2 sum_c |s^_c(M) - s^_c(base)|                             in [0, 1]
     CS_J  = 1 - |Top_K(M) and Top_K(base)| / |Top_K(M) or Top_K(base)|   K a share of the components
     CS_rho = 1 - Spearman's rho of s(M) and s(base)
 
-for heads and MLPs apart. **The definitions are this project's**: the formula of arXiv 2410.04691 is not known. A shift
-is one only beyond the noise floor, that of two halves of the base's own pairs.
+for heads and MLPs apart. **The definitions are this project's**: the formula of arXiv 2410.04691 is not known. In the
+plain mean of |m_c| a few pairs that the corruption hardly touches would decide all, since m_c divides by their span. A
+shift is one only beyond the noise floor, that of two halves of one state's own pairs.
 """
 
 from dataclasses import dataclass
@@ -43,8 +46,9 @@ class Shift:
 
 
 def scores(patched: Patched, which: Which) -> dict[Component, float]:
-    """s_c: the mean size of every component's effect."""
-    sizes = patched.effects.abs().mean(dim=1)
+    """s_c: the size of every component's effect, as a part of what the corruption does."""
+    span = (patched.clean - patched.corrupt).abs()
+    sizes = (patched.effects.abs() * span).sum(dim=1) / span.sum()
     wanted = which == "heads"
     return {
         component: float(size)
@@ -69,8 +73,21 @@ def shift(first: Patched, second: Patched, which: Which = "heads") -> Shift:
     return Shift(l1, jaccard, None if alike else 1 - float(stats.spearmanr(a, b).statistic))
 
 
-def noise_floor(patched: Patched, which: Which = "heads", seed: int = 0) -> Shift:
-    """The shift between two halves of one state's pairs, split by key.
+def normalised(patched: Patched, which: Which) -> dict[Component, float]:
+    """s^_c: the scores as parts of 1; all alike where no component has any effect."""
+    found = scores(patched, which)
+    return dict(zip(found, _normalised(np.array(list(found.values()))).tolist(), strict=True))
+
+
+def noise_floor(patched: Patched, which: Which = "heads", *, splits: int = 100) -> Shift:
+    """What a shift must exceed: the 95 % quantile of that between halves of one state's pairs, split by key many times.
+
+    Halves have half the pairs that two states are compared on, so the floor is rather too high.
+
+    Args:
+        patched: A state.
+        which: Of the components.
+        splits: How often.
 
     Raises:
         DataError: There are fewer than two pairs.
@@ -78,10 +95,14 @@ def noise_floor(patched: Patched, which: Which = "heads", seed: int = 0) -> Shif
     count = patched.effects.shape[1]
     if count < 2:
         raise DataError("a noise floor needs at least 2 pairs")
-    order = torch.tensor(permutation(count, seed, "noise floor"))
-    halves = (order[: count // 2], order[count // 2 :])
-    first, second = (_part(patched, half) for half in halves)
-    return shift(first, second, which)
+    found = []
+    for number in range(splits):
+        order = torch.tensor(permutation(count, number, "noise floor"))
+        found.append(shift(_part(patched, order[: count // 2]), _part(patched, order[count // 2 :]), which))
+    jaccard = np.quantile([one.jaccard for one in found], 0.95, axis=0)
+    ranks = [one.rank for one in found if one.rank is not None]
+    rank = float(np.quantile(ranks, 0.95)) if ranks else None
+    return Shift(float(np.quantile([one.l1 for one in found], 0.95)), tuple(jaccard.tolist()), rank)
 
 
 def _part(patched: Patched, places: torch.Tensor) -> Patched:

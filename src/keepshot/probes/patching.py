@@ -16,16 +16,17 @@ Reference:
     prompts with and without examples can be compared.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
 from keepshot.errors import DataError
 from keepshot.probes.taps import Kept, Layer, layers_of, recording
@@ -115,7 +116,8 @@ def patch(
 ) -> Patched:
     """Patch every component by itself, and all at once.
 
-    Pairs of one length are computed together; a component costs one run of the corrupt prompts.
+    Pairs of one length are computed together. What stands before the first difference, such as all examples, is
+    computed once; a component costs one run of the rest of the corrupt prompts.
 
     Args:
         model: In any mode; it is put into evaluation mode. Adapters stay in place.
@@ -137,24 +139,67 @@ def patch(
     clean, corrupt, whole = torch.zeros(len(pairs)), torch.zeros(len(pairs)), torch.zeros(len(pairs))
     for places in _batches(pairs, batch):
         part = [pairs[place] for place in places]
-        ids = {name: torch.tensor([getattr(pair, name) for pair in part], device=model.device)
-               for name in ("clean", "corrupt")}  # fmt: skip
-        there = _query_mask(part, model.device)
         kept: Kept = {}
         with torch.no_grad():
+            runs = _Runs.of(model, part)
+            there = _query_mask(part, model.device)[:, runs.shared :]
             with recording(layers, kept):
-                high = _difference(model, ids["clean"], part)
-            low = _difference(model, ids["corrupt"], part)
+                high = runs.difference(runs.clean)
+            low = runs.difference(runs.corrupt)
             span = high - low
             if bool((span.abs() < _SMALLEST_EFFECT).any()):
                 raise DataError("a corrupt prompt has the logit difference of its clean one: nothing can be restored")
             for row, component in enumerate(asked):
                 with _patching(layers, kept, there, [component]):
-                    effects[row, places] = ((_difference(model, ids["corrupt"], part) - low) / span).cpu()
+                    effects[row, places] = ((runs.difference(runs.corrupt) - low) / span).cpu()
             with _patching(layers, kept, there, every):
-                whole[places] = ((_difference(model, ids["corrupt"], part) - low) / span).cpu()
+                whole[places] = ((runs.difference(runs.corrupt) - low) / span).cpu()
         clean[places], corrupt[places] = high.cpu(), low.cpu()
     return Patched(asked, effects, clean, corrupt, whole)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Runs:
+    """Runs of some pairs of one length: what all begin with is computed once.
+
+    Attributes:
+        shared: Tokens before the first difference.
+        start: What the model keeps of them; None where there are none.
+        clean: The other tokens of the clean prompts.
+        corrupt: Those of the corrupt ones.
+        right: Tokens of the right answers.
+        wrong: Tokens of the wrong ones.
+    """
+
+    model: PreTrainedModel | PeftModel
+    shared: int
+    start: Cache | None
+    clean: Int[Tensor, "pairs tokens"]
+    corrupt: Int[Tensor, "pairs tokens"]
+    right: Int[Tensor, " pairs"]
+    wrong: Int[Tensor, " pairs"]
+
+    @classmethod
+    def of(cls, model: PreTrainedModel | PeftModel, pairs: Sequence[Pair]) -> "_Runs":
+        device = model.device
+        clean, corrupt = (
+            torch.tensor([getattr(pair, name) for pair in pairs], device=device) for name in ("clean", "corrupt")
+        )
+        different = (clean != corrupt).any(dim=0).nonzero()
+        shared = int(different[0]) if len(different) else clean.shape[1] - 1
+        start = model(input_ids=clean[:, :shared], use_cache=True).past_key_values if shared else None
+        answers = (torch.tensor([getattr(pair, name) for pair in pairs], device=device) for name in ("right", "wrong"))
+        return cls(model, shared, start, clean[:, shared:], corrupt[:, shared:], *answers)
+
+    def difference(self, ids: Int[Tensor, "pairs tokens"]) -> Float[Tensor, " pairs"]:
+        """LD behind the last token."""
+        # A cache grows by what it is used for, and not every kind of one can be cut back.
+        start = copy.deepcopy(self.start)
+        found = self.model(input_ids=ids, past_key_values=start, use_cache=start is not None)
+        logits = found.logits[:, -1].float()
+        rows = torch.arange(len(ids), device=logits.device)
+        difference: Tensor = logits[rows, self.right] - logits[rows, self.wrong]
+        return difference
 
 
 @contextmanager
@@ -197,15 +242,6 @@ def _patching(
 def _mixed(passing: Tensor, clean: Tensor, where: Tensor) -> Tensor:
     """`clean` where the mask says so. Some families hand their tokens on without the axis of pairs."""
     return torch.where(where, clean.view(*where.shape[:2], -1), passing.view(*where.shape[:2], -1)).view_as(passing)
-
-
-def _difference(model: PreTrainedModel | PeftModel, ids: Tensor, pairs: Sequence[Pair]) -> Float[Tensor, " pairs"]:
-    logits = model(input_ids=ids, use_cache=False).logits[:, -1].float()
-    rows = torch.arange(len(pairs), device=logits.device)
-    right = torch.tensor([pair.right for pair in pairs], device=logits.device)
-    wrong = torch.tensor([pair.wrong for pair in pairs], device=logits.device)
-    found: Tensor = logits[rows, right] - logits[rows, wrong]
-    return found
 
 
 def _query_mask(pairs: Sequence[Pair], device: torch.device) -> Bool[Tensor, "pairs tokens 1"]:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from rich.text import Text
 
 from keepshot.files import write_text
+from keepshot.report.circuits import circuit_figure, circuit_table, read_circuits
 from keepshot.report.drawing import AFTER, BEFORE, INK, MUTED, as_svg, percent_axis, save_png, style
 from keepshot.report.page import fill
 from keepshot.report.patterns import SHARES, PatternFigures, PatternsFound, Shares, read_patterns
@@ -30,7 +31,7 @@ HEADER = (
 
 
 def patterns_page(folder: str | Path) -> Path:
-    """Write `patterns.html` and `patterns.png` from `patterns.json`.
+    """Write `patterns.html` and its figures from `patterns.json`, and from `circuits.json` where that is.
 
     Raises:
         RunError: The folder holds no result that can be read.
@@ -38,6 +39,12 @@ def patterns_page(folder: str | Path) -> Path:
     found = read_patterns(folder)
     figure = patterns_figure(found)
     save_png(figure, found.folder / "patterns.png")
+    circuits = []
+    for task, states in read_circuits(found.folder).items():
+        map_of_heads = circuit_figure(states)
+        save_png(map_of_heads, found.folder / f"circuits-{task}.png")
+        svg = as_svg(map_of_heads, f"circuits-{task}", "Heads and MLPs that carry the answer, by state of the model")
+        circuits.append((task, svg, circuit_table(states)))
     page = fill(
         "patterns.html.j2",
         {
@@ -45,6 +52,7 @@ def patterns_page(folder: str | Path) -> Path:
             "created": moment(found.created),
             "figure": as_svg(figure, "patterns", "Accuracy and use of the shortcut by number of labelled examples"),
             "tables": [(task, pattern_table(task)) for task in found.tasks],
+            "circuits": circuits,
         },
     )
     write_text(found.folder / "patterns.html", page)

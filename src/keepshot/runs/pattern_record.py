@@ -107,8 +107,8 @@ def _method(method: str, examples: int, cells: Sequence[PatternCell], found: Fou
         "learning_rate": cells[0].learning_rate,
         "steps": cells[0].steps,
         "seeds": len(cells),
-        "validation": _over_seeds([_validation(one) for one in asked]),
-        "retention": _over_seeds([one["retention"] for one in asked]),
+        "validation": over_seeds([_validation(one) for one in asked]),
+        "retention": over_seeds([one["retention"] for one in asked]),
         "test": {
             str(shots): {share: _share([one["test"][str(shots)][share] for one in asked]) for share in SHARES}
             for shots in (0, asked[0]["shots"])
@@ -123,11 +123,11 @@ def _share(rates: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
         return None
     if len(known) == 1:
         return dict(known[0])
-    mean = _over_seeds([rate["value"] for rate in known])
+    mean = over_seeds([rate["value"] for rate in known])
     return None if mean is None else {**mean, "n": known[0]["n"]}
 
 
-def _over_seeds(values: Sequence[float | None]) -> dict[str, float | None] | None:
+def over_seeds(values: Sequence[float | None]) -> dict[str, float | None] | None:
     """Mean and 95 % t interval; none of a single value."""
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):

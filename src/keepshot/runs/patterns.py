@@ -209,19 +209,15 @@ def _run_cell(config: PatternsConfig, cell: PatternCell, made: Material, say: Sa
 
 def _asked_before(config: PatternsConfig, cell: PatternCell) -> Path | None:
     """A finished run that asked the base what this one will: of one seed, with the same data and room for prompts."""
-    if _has_prompt(config, cell):
+    if config.has_prompt(cell):
         return None
     same = (cell.task, cell.examples, cell.seed)
     for one in config.cells():
-        if (one.task, one.examples, one.seed) == same and not _has_prompt(config, one):
+        if (one.task, one.examples, one.seed) == same and not config.has_prompt(one):
             asked = answers_of(config, one)
             if asked is not None and not asked["failed"]:
                 return cell_folder(config, one).path
     return None
-
-
-def _has_prompt(config: PatternsConfig, cell: PatternCell) -> bool:
-    return config.run(cell).strategy()[1].prompt is not None
 
 
 def _open(config: PatternsConfig, made: Mapping[PatternName, Material], *, resume: bool) -> None:

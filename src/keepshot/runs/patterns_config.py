@@ -83,6 +83,10 @@ class PatternsConfig(Grid):
                             for seed in self.seeds:
                                 yield PatternCell(task, contender.name, examples, rate, steps, seed)
 
+    def has_prompt(self, cell: PatternCell) -> bool:
+        """Whether a training's method has a soft prompt."""
+        return self.run(cell).strategy()[1].prompt is not None
+
     def data_folder(self, task: PatternName) -> Path:
         """Where the data of a task lies."""
         return Path(self.output) / "data" / task

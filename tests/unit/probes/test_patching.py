@@ -8,7 +8,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from keepshot.errors import DataError, ModelError
 from keepshot.models.load import peft_warnings
-from keepshot.probes.circuit_shift import noise_floor, scores, shift
+from keepshot.probes.circuit_shift import noise_floor, normalised, scores, shift
 from keepshot.probes.patching import Component, Pair, Patched, components, patch
 
 TOKENS, PLACES, HEADS = 8, 16, 4
@@ -124,6 +124,18 @@ def test_all_components_at_once_are_the_whole(family: str) -> None:
     assert torch.allclose(found.effects, again.effects, atol=1e-3)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_pairs_begin_with_is_computed_once_and_nothing_changes(family: str) -> None:
+    """A pair that differs in its first token leaves its batch nothing to share."""
+    model = ARCHITECTURES[family]()
+    pairs = random_pairs(3)[::2]
+    apart = Pair((9, *pairs[0].clean[1:]), (4, *pairs[0].clean[1:]), 0, right=10, wrong=20)
+    alone, together = patch(model, pairs), patch(model, [*pairs, apart])
+    assert torch.allclose(alone.effects, together.effects[:, :2], atol=1e-3)
+    for name in ("clean", "corrupt"):
+        assert torch.allclose(getattr(alone, name), getattr(together, name)[:2], atol=1e-5)
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_adapters_stay_in_place(family: str) -> None:
     torch.manual_seed(0)
@@ -158,12 +170,29 @@ def test_shifts() -> None:
         assert itself.l1 == pytest.approx(0, abs=1e-6)
         assert itself.jaccard == (0, 0)
         assert itself.rank == pytest.approx(0, abs=1e-6)
-    assert noise_floor(first).l1 > 0
+    assert 0 < noise_floor(first).l1 < 1
     # All effect in one head against all in another: as far apart as can be.
     apart = [_concentrated(first.components, head) for head in (0, 3)]
     assert shift(*apart).l1 == pytest.approx(1)
     assert shift(*apart).jaccard == (1, 1)
     assert shift(apart[0], apart[0]).l1 == 0
+
+
+def test_pairs_that_nothing_tells_apart_do_not_decide() -> None:
+    """m divides by the span: a pair with hardly any has effects of any size, and hardly a part in the scores."""
+    every = (Component(0, 0), Component(0, 1), Component(0))
+    effects = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 500.0], [0.0, 0.0, 0.0]])
+    found = Patched(every, effects, torch.tensor([2.0, 2.0, 1e-4]), torch.zeros(3), torch.ones(3))
+    assert normalised(found, "heads") == {every[0]: pytest.approx(4 / 4.05), every[1]: pytest.approx(0.05 / 4.05)}
+    assert normalised(found, "MLPs") == {every[2]: 1}
+
+
+def test_the_noise_floor_is_what_halves_of_one_state_rarely_exceed() -> None:
+    every = tuple(Component(0, head) for head in range(16))
+    ones, noise = torch.ones(16, 40), torch.rand(16, 40, generator=torch.Generator().manual_seed(0))
+    steady, noisy = (Patched(every, e, torch.ones(40), torch.zeros(40), torch.ones(40)) for e in (ones, ones + noise))
+    assert noise_floor(steady).l1 == pytest.approx(0, abs=1e-6)
+    assert 0.01 < noise_floor(noisy, splits=1).l1 <= noise_floor(noisy).l1 < 0.1
 
 
 def _concentrated(every: tuple[Component, ...], head: int) -> Patched:

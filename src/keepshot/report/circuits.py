@@ -1,0 +1,174 @@
+"""Circuits of an experiment on implicit patterns for people: heat maps side by side, and a table of shifts."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from keepshot.errors import RunError
+from keepshot.files import read_json
+from keepshot.report.drawing import AFTER, INK, PAPER, cut, style
+from keepshot.report.fields import Field
+from keepshot.report.record import Estimate, Interval
+from keepshot.report.tables import Table
+from keepshot.report.wording import ABSENT, estimate
+
+SCHEMA = "keepshot.circuits/1"
+FILE = "circuits.json"
+MEASURES = ("l1", "jaccard 5%", "jaccard 10%", "rank")
+PARTS = ("heads", "MLPs")
+HEADER = (
+    "",
+    "examples in the prompt",
+    "right, pattern holds",
+    *(f"{part}: {words}" for part in PARTS for words in ("shift", "floor", "5%", "10%", "order")),
+    "shortcut is said from layer",
+    "rule is said from layer",
+)
+_COLUMNS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PartFigures:
+    """Heads or MLPs of a state.
+
+    Attributes:
+        scores: Normalised, a row for each layer.
+        shift: By measure, from the base without examples.
+        floor: By measure, what a shift must exceed.
+    """
+
+    scores: tuple[tuple[float, ...], ...]
+    shift: dict[str, Estimate | None]
+    floor: dict[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class StateFigures:
+    """A state of a model.
+
+    Attributes:
+        lens: For the answers of shortcut and rule, how often they are said, and from which layer on in the mean.
+    """
+
+    name: str
+    shots: int
+    accuracy: Estimate | None
+    parts: dict[str, PartFigures]
+    lens: tuple[tuple[float, float | None], ...] | None
+
+
+def read_circuits(folder: Path) -> dict[str, tuple[StateFigures, ...]]:
+    """The states of every task, the base first; nothing where no circuits were looked at.
+
+    Raises:
+        RunError: The file is another.
+    """
+    file = folder / FILE
+    if not file.exists():
+        return {}
+    whole = Field(read_json(file), file)
+    if whole.at("schema").text() != SCHEMA:
+        raise RunError(f"{file} is {whole.at('schema').text()}; this reads {SCHEMA}")
+    return {
+        task: tuple(_state(field) for field in found.at("states").elements())
+        for task, found in whole.at("tasks").items()
+    }
+
+
+def circuit_table(states: Sequence[StateFigures]) -> Table:
+    """A row for each state; a shift that does not exceed its floor stands in brackets of its own."""
+    rows = []
+    for state in states:
+        cells = [state.name, str(state.shots), ABSENT if state.accuracy is None else estimate(state.accuracy)]
+        for part in (state.parts[name] for name in PARTS):
+            cells += [_shift(part, "l1"), _number(part.floor["l1"]), *(_shift(part, name) for name in MEASURES[1:])]
+        said = [ABSENT, ABSENT] if state.lens is None else [_said(*answer) for answer in state.lens]
+        rows.append((*cells, *said))
+    return Table(HEADER, tuple(rows))
+
+
+def circuit_lines(states: Sequence[StateFigures]) -> Iterator[str]:
+    """The shifts for the terminal, a line for each state but the base."""
+    for state in states[1:]:
+        moved = [
+            f"{name} {_shift(part, 'l1')}, floor {_number(part.floor['l1'])}" for name, part in state.parts.items()
+        ]
+        yield f"{state.name}, {state.shots} shots, right {estimate(state.accuracy)}: {'; '.join(moved)}"
+
+
+def circuit_figure(states: Sequence[StateFigures]) -> Figure:
+    """A heat map for each state: what each head carries of all that heads carry, and each MLP of all MLPs, by layer."""
+    colours = LinearSegmentedColormap.from_list("effect", [PAPER, AFTER])
+    rows = -(-len(states) // _COLUMNS)
+    largest = max(value for state in states for part in state.parts.values() for row in part.scores for value in row)
+    with style():
+        figure = Figure(figsize=(9.4, 2.7 * rows + 0.5), layout="constrained")
+        axes = figure.subplots(rows, _COLUMNS, squeeze=False)
+        for axis in axes.flat[len(states) :]:
+            axis.set_axis_off()
+        for axis, state in zip(axes.flat, states, strict=False):
+            heads, mlps = (state.parts[name].scores for name in PARTS)
+            both = [[*row, mlp[0]] for row, mlp in zip(heads, mlps, strict=True)]
+            drawn = axis.imshow(both, origin="lower", aspect="auto", cmap=colours, vmin=0, vmax=largest)
+            axis.axvline(len(heads[0]) - 0.5, color=INK, linewidth=0.8)
+            axis.set_title(cut(state.name, 30), fontsize=9, color=INK, loc="left")
+            step = max(1, len(heads[0]) // 4)
+            places = [*range(0, len(heads[0]), step), len(heads[0])]
+            axis.set_xticks(places, [*(str(place) for place in places[:-1]), "MLP"], fontsize=7.5)
+            axis.tick_params(axis="y", labelsize=7.5)
+        for axis in axes[:, 0]:
+            axis.set_ylabel("layer")
+        figure.colorbar(drawn, ax=axes, shrink=0.6, label="part of the effect of all heads, or of all MLPs")
+    return figure
+
+
+def _state(field: Field) -> StateFigures:
+    lens = field.find("lens")
+    return StateFigures(
+        field.at("name").text(),
+        int(field.at("shots").number()),
+        _estimate(field.find("accuracy")),
+        {name: _part(field.at("parts").at(name)) for name in PARTS},
+        None
+        if lens is None
+        else tuple(
+            (lens.at(name).at("share").number(), lens.at(name).number_or_none("layer")) for name in ("shortcut", "rule")
+        ),
+    )
+
+
+def _part(field: Field) -> PartFigures:
+    return PartFigures(
+        tuple(tuple(value.number() for value in row.elements()) for row in field.at("scores").elements()),
+        {name: _estimate(field.at("shift").find(name)) for name in MEASURES},
+        {name: field.at("floor").number_or_none(name) for name in MEASURES},
+    )
+
+
+def _estimate(field: Field | None) -> Estimate | None:
+    if field is None:
+        return None
+    low, high = field.number_or_none("low"), field.number_or_none("high")
+    return Estimate(field.at("value").number(), None if low is None or high is None else Interval(low, high))
+
+
+def _shift(part: PartFigures, measure: str) -> str:
+    """A shift with its interval over seeds; in parentheses where it is none, since it lies within the floor."""
+    found, floor = part.shift[measure], part.floor[measure]
+    if found is None:
+        return ABSENT
+    text = f"{found.value:.2f}"
+    if found.interval is not None:
+        text += f" [{found.interval.low:.2f}, {found.interval.high:.2f}]"
+    return text if floor is None or found.value > floor else f"({text})"
+
+
+def _number(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:.2f}"
+
+
+def _said(share: float, layer: float | None) -> str:
+    return f"{100 * share:.0f}%" if layer is None else f"{layer:.1f} ({100 * share:.0f}%)"

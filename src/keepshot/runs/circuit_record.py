@@ -1,0 +1,138 @@
+"""Circuits of several states of a model as JSON: scores, shifts from the base without examples, noise floors."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from keepshot.probes.circuit_shift import SHARES, Shift, Which, noise_floor, normalised, shift
+from keepshot.probes.lens import Lens
+from keepshot.probes.patching import Patched
+from keepshot.runs.folder import versions
+from keepshot.runs.pattern_questions import Rate
+from keepshot.runs.pattern_record import over_seeds
+from keepshot.runs.patterns_config import PatternCell, PatternsConfig
+from keepshot.tasks.patterns import PatternName
+
+SCHEMA = "keepshot.circuits/1"
+PARTS: tuple[Which, Which] = ("heads", "MLPs")
+MEASURES = ("l1", *(f"jaccard {share:.0%}" for share in SHARES), "rank")
+_ANSWERS = ("shortcut", "rule")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A model behind a kind of prompt.
+
+    Attributes:
+        name: Trainings that differ in their seed alone share it.
+        shots: Examples in the prompt.
+        accuracy: Where the pattern holds.
+        patched: Its circuit.
+        lens: Ranks of the answers of shortcut and rule, on broken problems without examples; None where not asked.
+        cell: Which training; None for the base.
+    """
+
+    name: str
+    shots: int
+    accuracy: Rate | None
+    patched: Patched
+    lens: Lens | None = None
+    cell: PatternCell | None = None
+
+
+def circuits_record(config: PatternsConfig, found: Mapping[PatternName, Sequence[State]]) -> dict[str, Any]:
+    """The record (schema `keepshot.circuits/1`).
+
+    Args:
+        config: Of the experiment.
+        found: By task, its states; the first is the base without examples.
+    """
+    return {
+        "schema": SCHEMA,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": config.model,
+        "versions": versions(),
+        "tasks": {task: _task(states) for task, states in found.items()},
+    }
+
+
+def _task(states: Sequence[State]) -> dict[str, Any]:
+    base = states[0].patched
+    named: dict[str, list[State]] = {}
+    for state in states:
+        named.setdefault(state.name, []).append(state)
+    return {
+        "pairs": base.effects.shape[1],
+        "layers": 1 + max(component.layer for component in base.components),
+        "states": [_state(name, alike, base) for name, alike in named.items()],
+    }
+
+
+def _state(name: str, alike: Sequence[State], base: Patched) -> dict[str, Any]:
+    """Trainings that differ in their seed: means over them."""
+    first = alike[0]
+    accuracies = [state.accuracy for state in alike]
+    known = [rate for rate in accuracies if rate is not None]
+    return {
+        "name": name,
+        "method": None if first.cell is None else first.cell.method,
+        "examples": None if first.cell is None else first.cell.examples,
+        "shots": first.shots,
+        "seeds": None if first.cell is None else len(alike),
+        "accuracy": asdict(known[0]) if len(known) == 1 else over_seeds([rate.value for rate in known]),
+        "difference": {
+            "clean": float(np.mean([state.patched.clean.mean() for state in alike])),
+            "corrupt": float(np.mean([state.patched.corrupt.mean() for state in alike])),
+        },
+        "whole": float(np.mean([state.patched.whole.mean() for state in alike])),
+        "parts": {which: _part(alike, base, which) for which in PARTS},
+        "lens": _lens([state.lens for state in alike]),
+    }
+
+
+def _part(alike: Sequence[State], base: Patched, which: Which) -> dict[str, Any]:
+    """Scores by layer, the shift from the base, and what it must exceed: the higher of both noise floors."""
+    moved = [_measures(shift(base, state.patched, which)) for state in alike]
+    own = [_measures(noise_floor(state.patched, which)) for state in alike]
+    floor = _measures(noise_floor(base, which))
+    highest = {
+        name: max([value for one in (floor, *own) if (value := one[name]) is not None], default=None)
+        for name in MEASURES
+    }
+    return {
+        "scores": _by_layer([state.patched for state in alike], which),
+        "shift": {name: over_seeds([one[name] for one in moved]) for name in MEASURES},
+        "floor": highest,
+    }
+
+
+def _measures(found: Shift) -> dict[str, float | None]:
+    return dict(zip(MEASURES, (found.l1, *found.jaccard, found.rank), strict=True))
+
+
+def _by_layer(patched: Sequence[Patched], which: Which) -> list[list[float]]:
+    """Normalised scores, mean over the states: a row for each layer."""
+    rows: dict[int, list[float]] = {}
+    every = [normalised(one, which) for one in patched]
+    for component in every[0]:
+        rows.setdefault(component.layer, []).append(float(np.mean([one[component] for one in every])))
+    return [rows[layer] for layer in sorted(rows)]
+
+
+def _lens(found: Sequence[Lens | None]) -> dict[str, Any] | None:
+    """For each answer the share of problems that end with it at rank 1, and from which layer on, in the mean."""
+    looked = [one for one in found if one is not None]
+    if not looked:
+        return None
+    told = {}
+    for place, name in enumerate(_ANSWERS):
+        firsts = [layer for one in looked for layer in one.first(place)]
+        said = [layer for layer in firsts if layer is not None]
+        told[name] = {
+            "share": len(said) / len(firsts),
+            "layer": float(np.mean(said)) if said else None,
+        }
+    return told

@@ -1,0 +1,187 @@
+"""What an experiment on implicit patterns moved inside: circuits of the base, in context, and of the tuned models.
+
+Every state of a model is asked the same pairs of problems (`keepshot.runs.circuit_pairs`), and every head and MLP is
+patched by itself (`keepshot.probes.patching`). The states are the base without examples; behind k of them; behind k
+with labels drawn at random, a context as long that says nothing; and the tuned models of the experiment without any.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from keepshot.errors import DataError, ModelError, RunError
+from keepshot.evaluation.local import model_identity
+from keepshot.files import write_json
+from keepshot.models.load import CausalLM, load_model, load_tokenizer
+from keepshot.probes.lens import Lens, lens
+from keepshot.probes.patching import Pair, Patched, components, patch
+from keepshot.prompts import choose_template
+from keepshot.report.patterns_page import patterns_page
+from keepshot.report.record import read_report
+from keepshot.runs.answering import answers
+from keepshot.runs.circuit_pairs import Partners, as_pair, partners, relabelled
+from keepshot.runs.circuit_record import State, circuits_record
+from keepshot.runs.evaluation import Say, as_subject, silent
+from keepshot.runs.folder import RunFolder, in_use
+from keepshot.runs.pattern_questions import Questions, Rate, rates_of
+from keepshot.runs.pattern_record import chosen_cells
+from keepshot.runs.patterns import Material, answers_of, base_answers, best_shots, cell_folder, material
+from keepshot.runs.patterns_config import PatternCell, PatternsConfig, load_patterns
+from keepshot.tasks.example import Example
+from keepshot.tasks.patterns import LABELS, PatternName, as_examples, items
+from keepshot.train.keyed import load_keyed, save_keyed
+
+PAIRS = 200
+_TENSORS = ("effects", "clean", "corrupt", "whole")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What every state of a task is asked.
+
+    Attributes:
+        base: Pairs without examples.
+        few: The same pairs behind k examples.
+        random: The same pairs behind k examples with labels drawn at random.
+        problems: Broken problems for the lens: a prompt, and the tokens that the shortcut and the rule go on with.
+    """
+
+    base: tuple[Pair, ...]
+    few: tuple[Pair, ...]
+    random: tuple[Pair, ...]
+    problems: tuple[Pair, ...]
+
+
+def circuits(folder: Path | str, *, pairs: int = PAIRS, batch: int = 32, say: Say = silent) -> Path:
+    """Patch every state of a finished experiment, and add what it shows to its page.
+
+    What was patched is kept, so that a run that was killed goes on where it was.
+
+    Args:
+        folder: Of `keepshot.runs.patterns.patterns`.
+        pairs: Of problems, for every task.
+        batch: Most pairs that are computed together.
+        say: Called with each line worth showing.
+
+    Returns:
+        `circuits.json` in the folder (schema `keepshot.circuits/1`).
+
+    Raises:
+        KeepshotError: The folder holds no such experiment, a model has no roles, or too few pairs can be made.
+    """
+    folder = Path(folder)
+    if not (folder / "patterns.json").exists():
+        raise RunError(f"{folder} holds no finished experiment on patterns; make one with keepshot patterns run")
+    config = load_patterns(folder / "config.yaml").model_copy(update={"output": str(folder)})
+    with in_use(RunFolder(folder)):
+        found = {task: list(_states(config, material(config, task), pairs, batch, say)) for task in config.tasks}
+        write_json(folder / "circuits.json", circuits_record(config, found))
+        patterns_page(folder)
+    return folder / "circuits.json"
+
+
+def _states(config: PatternsConfig, made: Material, count: int, batch: int, say: Say) -> Iterator[State]:
+    """The base's three states, then every tuned model that stands for a method."""
+    task = made.task
+    before = base_answers(config, made)
+    shots = best_shots(before)
+    asked = _asked(config, made, shots, count)
+    say(f"{task}: {len(asked.base)} pairs, {shots} examples in context")
+
+    base = load_model(config.model)
+
+    def look(state: str, model: CausalLM, pairs: Sequence[Pair]) -> Patched:
+        return _patched(Path(config.output) / "circuits" / task / f"{state}.safetensors", model, pairs, batch, say)
+
+    held = {shown: rates_of(before["test"][str(shown)]).holds for shown in (0, shots)}
+    yield State("base", 0, held[0], look("base", base, asked.base), _lens(base, asked.problems))
+    yield State("in context", shots, held[shots], look("in-context", base, asked.few))
+    guessed = _with_random_labels(config, made, shots, base)
+    yield State("random labels", shots, guessed, look("random-labels", base, asked.random))
+    for cell, accuracy in _tuned(config, task):
+        run = cell_folder(config, cell)
+        model = load_model(str(run.path / read_report(run.path).model_path))
+        name = f"{cell.method}, {cell.examples} examples"
+        patched = look("-".join(cell.folder.parts[1:]), model, asked.base)
+        yield State(name, 0, accuracy, patched, _lens(model, asked.problems), cell)
+
+
+def _tuned(config: PatternsConfig, task: PatternName) -> Iterator[tuple[PatternCell, Rate | None]]:
+    """The trainings that stand for a method, with their accuracy where the pattern holds."""
+    found = {one: answers for one in config.cells() if (answers := answers_of(config, one)) is not None}
+    for one in chosen_cells(found):
+        if one.task == task and not config.has_prompt(one):  # behind a soft prompt positions are others
+            yield one, rates_of(found[one]["test"]["0"]).holds
+
+
+def _asked(config: PatternsConfig, made: Material, shots: int, count: int) -> _Asked:
+    """The pairs of all states.
+
+    Raises:
+        DataError: Fewer than two can be made.
+    """
+    tokenizer = load_tokenizer(config.model)
+    template = choose_template("auto", tokenizer)
+    drawn = items(made.task, "test", count, size=config.size)
+    prompts = Questions(made.task, tuple(drawn), made.train, config.seed).prompts(shots)
+    shown = {prompt[-1]: prompt[:-1] for prompt in prompts}
+    others = [*shown, *as_examples(made.task, [*made.validation, *made.train])]
+    rows = []
+    for both in partners(list(shown), others, template, tokenizer):
+        examples = shown[both.clean]
+        contexts = ((), examples, relabelled(examples, _labels(made), config.seed, both.clean.input))
+        pairs = (as_pair(both, context, template, tokenizer) for context in contexts)
+        rows.append([pair for pair in pairs if pair is not None])
+    whole = [row for row in rows if len(row) == 3]
+    if len(whole) < 2:
+        raise DataError(
+            f"{made.task} gives {len(whole)} pairs of problems with prompts of one length in this model's tokens; at "
+            "least 2 are needed, ask for more --pairs"
+        )
+    broken = [item for item in made.test if not item.pattern_holds and item.shortcut_answer != item.formal_answer]
+    as_two = [
+        Partners(Example(one.input, item.shortcut_answer, one.instruction), one)
+        for item, one in zip(broken, as_examples(made.task, broken), strict=True)
+    ]
+    problems = [pair for both in as_two if (pair := as_pair(both, (), template, tokenizer)) is not None]
+    base, few, random = (tuple(column) for column in zip(*whole, strict=True))
+    return _Asked(base, few, random, tuple(problems))
+
+
+def _patched(path: Path, model: CausalLM, pairs: Sequence[Pair], batch: int, say: Say) -> Patched:
+    """What patching shows, kept on disk under a key of the model and the pairs."""
+    key = hashlib.blake2b(repr((model_identity(model), pairs)).encode(), digest_size=16).hexdigest()
+    kept = load_keyed(path, key, "record of patching", _TENSORS)
+    if kept is not None:
+        return Patched(components(model), *(kept[0][name] for name in _TENSORS))
+    say(f"  patching {path.stem}")
+    found = patch(model, pairs, batch=batch)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_keyed({name: getattr(found, name) for name in _TENSORS}, path, key)
+    return found
+
+
+def _lens(model: CausalLM, problems: Sequence[Pair]) -> Lens | None:
+    """Behind which layer the shortcut's and the rule's answer stand first; None where a model has no final norm."""
+    try:
+        return lens(model, [one.clean for one in problems], [(one.right, one.wrong) for one in problems])
+    except ModelError:
+        return None
+
+
+def _with_random_labels(config: PatternsConfig, made: Material, shots: int, model: CausalLM) -> Rate:
+    """How often the base is right behind examples whose labels say nothing, where the pattern holds."""
+    held = tuple(item for item in made.test if item.pattern_holds)
+    prompts = [
+        (*relabelled(prompt[:-1], _labels(made), config.seed, prompt[-1].input), prompt[-1])
+        for prompt in Questions(made.task, held, made.train, config.seed).prompts(shots)
+    ]
+    subject = as_subject(model, load_tokenizer(config.model), "auto", config.model)
+    written = answers(subject, prompts, lines=False)
+    return Rate.of([text.strip() == item.answer for text, item in zip(written, held, strict=True)])
+
+
+def _labels(made: Material) -> Sequence[str]:
+    """What a random label is drawn from."""
+    return LABELS.get(made.task) or [item.answer for item in made.train]

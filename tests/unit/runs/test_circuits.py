@@ -1,0 +1,172 @@
+"""Circuits of an experiment on patterns: which problems are compared, what is recorded, what is shown."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from keepshot.cli.main import run
+from keepshot.errors import DataError, RunError
+from keepshot.models.load import load_tokenizer
+from keepshot.probes.patching import Component, Patched
+from keepshot.prompts import PLAIN
+from keepshot.report.circuits import circuit_table, read_circuits
+from keepshot.runs import circuits as module
+from keepshot.runs.circuit_pairs import Partners, as_pair, partners, relabelled
+from keepshot.runs.circuit_record import State, circuits_record
+from keepshot.runs.circuits import circuits
+from keepshot.runs.pattern_questions import Rate
+from keepshot.runs.patterns import patterns
+from keepshot.runs.patterns_config import PatternCell, load_patterns
+from keepshot.tasks.example import Example
+from keepshot.tasks.patterns import REPAIRED, as_examples, items
+
+TOKENIZER = load_tokenizer("mini")
+
+
+@pytest.mark.parametrize("task", REPAIRED)
+def test_partners_have_one_length_another_answer_and_no_nearer_one(task: str) -> None:
+    pool = list(as_examples(task, items(task, "train", 120, size="small")))
+    found = partners(pool[:20], pool, PLAIN, TOKENIZER)
+    assert len(found) >= (10 if task != "code" else 1)
+    for both in found:
+        assert both.clean.output != both.corrupt.output
+        assert len(both.clean.input) == len(both.corrupt.input)
+        other = [one for one in pool if one.output != both.clean.output and len(one.input) == len(both.clean.input)]
+        assert distance(both.clean, both.corrupt) == min(distance(both.clean, one) for one in other)
+
+
+def distance(one: Example, other: Example) -> int:
+    return sum(a != b for a, b in zip(one.input, other.input, strict=True))
+
+
+def text(ids: tuple[int, ...]) -> str:
+    return TOKENIZER.decode(ids, skip_special_tokens=True)
+
+
+def test_a_pair_ends_where_the_answers_part() -> None:
+    both = Partners(Example("7+5", "12"), Example("7+8", "15"))
+    pair = as_pair(both, (), PLAIN, TOKENIZER)
+    assert (text(pair.clean), text(pair.corrupt)) == ("Q: 7+5\nA: 1", "Q: 7+8\nA: 1")
+    assert (text((pair.right,)), text((pair.wrong,)), pair.query) == ("2", "5", 0)
+    shown = (Example("1+1", "2"), Example("2+2", "4"))
+    behind = as_pair(both, shown, PLAIN, TOKENIZER)
+    assert text(behind.clean) == "Q: 1+1\nA: 2\nQ: 2+2\nA: 4\nQ: 7+5\nA: 1"
+    assert text(behind.clean[behind.query :]) == "Q: 7+5\nA: 1"
+    # The answer that ends earlier parts from the other at its end.
+    longer = as_pair(Partners(Example("a", "1"), Example("b", "12")), (), PLAIN, TOKENIZER)
+    assert (text((longer.right,)), text((longer.wrong,))) == ("\n", "2")
+    assert as_pair(Partners(Example("a", "1"), Example("bc", "2")), (), PLAIN, TOKENIZER) is None
+
+
+def test_random_labels_are_keyed_and_leave_the_inputs() -> None:
+    shown = [Example(str(n), "even", "Which?", aliases=("no",)) for n in range(40)]
+    found = relabelled(shown, ["even", "odd"], 0, "a")
+    assert [one.input for one in found] == [one.input for one in shown]
+    assert 8 < sum(one.output == "odd" for one in found) < 32
+    assert all(one.answers == (one.output,) and one.instruction == "Which?" for one in found)
+    assert found == relabelled(shown, ["even", "odd"], 0, "a")
+    assert found != relabelled(shown, ["even", "odd"], 0, "b")
+
+
+CONFIG: dict[str, Any] = {
+    "model": "mini", "tasks": ["parity"], "size": "small", "methods": ["full", "lora"], "steps": [2], "seeds": [0, 1],
+    "learning_rates": {"full": [1e-3], "lora": [1e-2]}, "examples": [8], "shots": [0, 2], "validation": 4, "test": 6,
+    "train": {"per_device_train_batch_size": 4, "save_strategy": "no"},
+    "evaluate": {"shots": [0, 1], "sets": 2, "queries": 1},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return patterns(CONFIG, output=tmp_path_factory.mktemp("patterns") / "run")
+
+
+def test_an_experiment_shows_its_circuits(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said: list[str] = []
+    found = json.loads(circuits(folder, pairs=6, batch=4, say=said.append).read_text())
+    assert said[0] == "parity: 6 pairs, 2 examples in context"
+    assert len([line for line in said if "patching" in line]) == 3 + 4
+    states = {state["name"]: state for state in found["tasks"]["parity"]["states"]}
+    assert list(states) == ["base", "in context", "random labels", "full, 8 examples", "lora, 8 examples"]
+    assert [state["seeds"] for state in states.values()] == [None, None, None, 2, 2]
+    assert [state["shots"] for state in states.values()] == [0, 2, 2, 0, 0]
+    for name, state in states.items():
+        assert state["whole"] == pytest.approx(1, abs=1e-3)
+        for part, width in (("heads", 4), ("MLPs", 1)):
+            scores = torch.tensor(state["parts"][part]["scores"])
+            assert scores.shape == (8, width)
+            assert float(scores.sum()) == pytest.approx(1)
+            moved = state["parts"][part]["shift"]["l1"]["value"]
+            assert moved == pytest.approx(0, abs=1e-6) if name == "base" else moved > 0.01
+    assert states["full, 8 examples"]["parts"]["heads"]["shift"]["l1"]["low"] is not None
+    assert states["base"]["lens"].keys() == {"shortcut", "rule"}
+    assert states["in context"]["lens"] is None
+    page = (folder / "patterns.html").read_text()
+    assert "which heads and MLPs carry the answer" in page
+    assert (folder / "circuits-parity.png").stat().st_size > 10_000
+
+    # What was patched is kept: nothing is patched again, and the record is the same.
+    monkeypatch.setattr(module, "patch", None)
+    assert run(["patterns", "circuits", str(folder), "--pairs", "6"]) == 0
+    again = json.loads((folder / "circuits.json").read_text())
+    assert {**again, "created": ""} == {**found, "created": ""}
+    shown = capsys.readouterr().out
+    assert "random labels, 2 shots" in shown
+    assert "lora, 8 examples, 0 shots" in shown
+
+
+def test_a_folder_without_an_experiment_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no finished experiment"):
+        circuits(tmp_path)
+    (folder / "circuits.json").write_text('{"schema": "keepshot.run/1"}')
+    with pytest.raises(RunError, match=r"reads keepshot.circuits/1"):
+        read_circuits(folder)
+    (folder / "circuits.json").unlink()
+    assert read_circuits(folder) == {}
+
+
+def test_too_few_pairs_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "partners", lambda *given: [])
+    with pytest.raises(DataError, match="parity gives 0 pairs"):
+        circuits(folder, pairs=2)
+
+
+def concentrated(head: int, noise: float = 0.0) -> Patched:
+    every = (*(Component(0, one) for one in range(4)), Component(0))
+    draw = torch.Generator().manual_seed(head)
+    effects = torch.tensor([[float(one.head == head)] * 10 for one in every]) + noise * torch.rand(
+        5, 10, generator=draw
+    )
+    return Patched(every, effects, torch.ones(10), torch.zeros(10), torch.ones(10))
+
+
+def test_a_shift_within_the_floor_stands_in_parentheses(tmp_path: Path) -> None:
+    cell = PatternCell("parity", "full", 8, 1e-4, 2, 0)
+    config = load_patterns(CONFIG)
+    rate = Rate(0.5, 0.4, 0.6, 10)
+    states = [
+        State("base", 0, rate, concentrated(0, 0.5)),
+        State("same", 0, rate, concentrated(0, 0.5), cell=cell),
+        State("other", 0, None, concentrated(3, 0.5), cell=cell),
+    ]
+    record = circuits_record(config, {"parity": states})
+    (tmp_path / "circuits.json").write_text(json.dumps(record))
+    found = read_circuits(tmp_path)["parity"]
+    table = circuit_table(found)
+    same, other = table.rows[1:]
+    assert same[3].startswith("(0.00")
+    assert not other[3].startswith("(")
+    assert other[2] == "–"
+    assert [len(row) for row in table.rows] == [len(table.header)] * 3
+    assert record["tasks"]["parity"]["states"][2]["parts"]["heads"]["shift"]["l1"]["value"] == pytest.approx(
+        0.5 * sum(abs(a - b) for a, b in zip(scores(record, 0), scores(record, 2), strict=True))
+    )
+
+
+def scores(record: dict[str, Any], state: int) -> list[float]:
+    return list(record["tasks"]["parity"]["states"][state]["parts"]["heads"]["scores"][0])

@@ -9,7 +9,7 @@ from keepshot.cli import show
 from keepshot.errors import ConfigError
 
 # Written out here: what names them in the rooms below needs torch, which `--help` does not wait for.
-Template = Literal["auto", "plain", "instruction", "chat"]
+Template = Literal["auto", "plain", "instruction", "chat", "verbatim"]
 Labels = Literal["true", "flipped", "random", "symbols"]
 OnBadRow = Literal["raise", "skip"]
 

@@ -26,7 +26,8 @@ def probe(
         str, typer.Option("--metric", help="exact, numeric, set, f1, bleu, chrf or module:function.")
     ] = "exact",
     template: Annotated[
-        Literal["auto", "plain", "instruction", "chat"], typer.Option("--template", help="How prompts are written.")
+        Literal["auto", "plain", "instruction", "chat", "verbatim"],
+        typer.Option("--template", help="How prompts are written."),
     ] = "auto",
     format: Annotated[str, typer.Option("--format", help="Of the data, instead of the detected one.")] = "auto",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of every draw.")] = 0,

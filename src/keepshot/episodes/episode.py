@@ -5,7 +5,7 @@ from typing import Literal
 
 from keepshot.tasks.example import Example
 
-Scored = Literal["last", "all", "later"]
+Scored = Literal["last", "all", "later", "row"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Episode:
         stream: The stream that it belongs to.
         name: Says where it came from, for messages about it.
         examples: Demonstrations in order, then the query.
-        scored: Whether the query's answer alone is trained on, every answer, or every answer but the first.
+        scored: What is trained on: the query's answer alone, every answer, every answer but the first, or every token.
         expendable: Places of the demonstrations in the order in which they may be left out; empty means from the first.
     """
 

@@ -44,6 +44,7 @@ class ZeroShot:
     stream: str
     examples: Sequence[Example]
     seed: int
+    scored: Scored = "all"
 
     @property
     def size(self) -> int | None:
@@ -58,7 +59,7 @@ class ZeroShot:
     def draw(self, index: int) -> Episode:
         """The `index % size`-th example of pass `index // size`."""
         _, row = visit(len(self.examples), self.seed, self.stream, index)
-        return Episode(self.stream, f"{self.stream} example {row + 1}", (self.examples[row],))
+        return Episode(self.stream, f"{self.stream} example {row + 1}", (self.examples[row],), self.scored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +164,14 @@ class InstructedUniverse:
         seed: Of the run.
         asked: Inputs with answers that must not be drawn: another example is drawn instead.
         drawn_from: Families of the universe, out of `INSTRUCTED_FAMILIES`.
+        scored: What is trained on.
     """
 
     stream: str
     seed: int
     asked: frozenset[tuple[str, str]] = frozenset()
     drawn_from: Sequence[str] = INSTRUCTED_FAMILIES
+    scored: Scored = "all"
 
     @property
     def size(self) -> int | None:
@@ -188,7 +191,7 @@ class InstructedUniverse:
             example = task.example(r)
             if (example.input, example.output) not in self.asked:
                 break
-        return Episode(self.stream, f"{self.stream} example {index} ({task.name})", (example,))
+        return Episode(self.stream, f"{self.stream} example {index} ({task.name})", (example,), self.scored)
 
 
 @dataclass(frozen=True, slots=True)

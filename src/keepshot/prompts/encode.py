@@ -12,9 +12,9 @@ from transformers import PreTrainedTokenizerBase
 
 from keepshot.errors import ConfigError, DataError, ModelError
 from keepshot.prompts.chat import ChatTemplate
-from keepshot.prompts.template import INSTRUCTION, PLAIN, Prompt, Span, Template
+from keepshot.prompts.template import AS_WRITTEN, INSTRUCTION, PLAIN, Prompt, Span, Template
 
-TemplateName = Literal["auto", "plain", "instruction", "chat"]
+TemplateName = Literal["auto", "plain", "instruction", "chat", "verbatim"]
 
 _UNWRITABLE = "\x00\x01"
 """Characters that some tokenizers drop without a trace, the bundled one among them, so that later offsets are wrong."""
@@ -37,6 +37,8 @@ class Row:
 def choose_template(name: TemplateName, tokenizer: PreTrainedTokenizerBase) -> Template:
     """The template of that name; `auto` is the tokenizer's own chat template if it has one, else plain `Q:/A:`.
 
+    `verbatim` writes nothing around a row: the input, a blank, the output, and a line end.
+
     Raises:
         ConfigError: `chat` was asked for and the tokenizer has no chat template.
     """
@@ -46,6 +48,8 @@ def choose_template(name: TemplateName, tokenizer: PreTrainedTokenizerBase) -> T
             return PLAIN
         case "instruction":
             return INSTRUCTION
+        case "verbatim":
+            return AS_WRITTEN
         case "chat" if not has_chat:
             raise ConfigError("data.template is chat, but the tokenizer has no chat template; choose plain")
         case "chat":

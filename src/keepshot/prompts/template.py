@@ -120,6 +120,7 @@ INSTRUCTION = BlockTemplate(
     "\n",
     ("### Instruction:\n", "\n\n"),
 )
+AS_WRITTEN = BlockTemplate("verbatim", ("", ""), "", " ", "\n", ("", "\n"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,20 +13,14 @@ from keepshot.report.drawing import AFTER, INK, PAPER, cut, style
 from keepshot.report.fields import Field
 from keepshot.report.record import Estimate, Interval
 from keepshot.report.tables import Table
-from keepshot.report.wording import ABSENT, estimate
+from keepshot.report.wording import ABSENT, estimate, percent
 
 SCHEMA = "keepshot.circuits/1"
 FILE = "circuits.json"
 MEASURES = ("l1", "jaccard 5%", "jaccard 10%", "rank")
 PARTS = ("heads", "MLPs")
-HEADER = (
-    "",
-    "examples in the prompt",
-    "right, pattern holds",
-    *(f"{part}: {words}" for part in PARTS for words in ("shift", "floor", "5%", "10%", "order")),
-    "shortcut is said from layer",
-    "rule is said from layer",
-)
+HEADER = ("", "examples in the prompt", "right, pattern holds", "shift", "floor", "largest 5%", "largest 10%", "order")
+LENS_HEADER = ("", "shortcut is said", "from layer", "rule is said", "from layer")
 _COLUMNS = 4
 
 
@@ -78,16 +72,25 @@ def read_circuits(folder: Path) -> dict[str, tuple[StateFigures, ...]]:
     }
 
 
-def circuit_table(states: Sequence[StateFigures]) -> Table:
-    """A row for each state; a shift that does not exceed its floor stands in brackets of its own."""
+def circuit_table(states: Sequence[StateFigures], which: str) -> Table:
+    """The shifts of heads or MLPs, a row for each state but the base; in parentheses within the noise floor."""
     rows = []
-    for state in states:
-        cells = [state.name, str(state.shots), ABSENT if state.accuracy is None else estimate(state.accuracy)]
-        for part in (state.parts[name] for name in PARTS):
-            cells += [_shift(part, "l1"), _number(part.floor["l1"]), *(_shift(part, name) for name in MEASURES[1:])]
-        said = [ABSENT, ABSENT] if state.lens is None else [_said(*answer) for answer in state.lens]
-        rows.append((*cells, *said))
+    for state in states[1:]:
+        part = state.parts[which]
+        right = ABSENT if state.accuracy is None else estimate(state.accuracy)
+        first, *others = (_shift(part, measure) for measure in MEASURES)
+        rows.append((state.name, str(state.shots), right, first, _number(part.floor["l1"]), *others))
     return Table(HEADER, tuple(rows))
+
+
+def lens_table(states: Sequence[StateFigures]) -> Table:
+    """Where the answers of shortcut and rule are decided, on problems with a broken pattern and without examples."""
+    rows = [
+        (state.name, *(cell for share, layer in state.lens for cell in (percent(share), _number(layer))))
+        for state in states
+        if state.lens is not None
+    ]
+    return Table(LENS_HEADER, tuple(rows))
 
 
 def circuit_lines(states: Sequence[StateFigures]) -> Iterator[str]:
@@ -168,7 +171,3 @@ def _shift(part: PartFigures, measure: str) -> str:
 
 def _number(value: float | None) -> str:
     return ABSENT if value is None else f"{value:.2f}"
-
-
-def _said(share: float, layer: float | None) -> str:
-    return f"{100 * share:.0f}%" if layer is None else f"{layer:.1f} ({100 * share:.0f}%)"

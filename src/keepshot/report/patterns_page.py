@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from rich.text import Text
 
 from keepshot.files import write_text
-from keepshot.report.circuits import circuit_figure, circuit_table, read_circuits
+from keepshot.report.circuits import PARTS, circuit_figure, circuit_table, lens_table, read_circuits
 from keepshot.report.drawing import AFTER, BEFORE, INK, MUTED, as_svg, percent_axis, save_png, style
 from keepshot.report.page import fill
 from keepshot.report.patterns import SHARES, PatternFigures, PatternsFound, Shares, read_patterns
@@ -44,7 +44,8 @@ def patterns_page(folder: str | Path) -> Path:
         map_of_heads = circuit_figure(states)
         save_png(map_of_heads, found.folder / f"circuits-{task}.png")
         svg = as_svg(map_of_heads, f"circuits-{task}", "Heads and MLPs that carry the answer, by state of the model")
-        circuits.append((task, svg, circuit_table(states)))
+        tables = [(part, circuit_table(states, part)) for part in PARTS]
+        circuits.append((task, svg, tables, lens_table(states)))
     page = fill(
         "patterns.html.j2",
         {

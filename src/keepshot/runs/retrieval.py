@@ -92,7 +92,7 @@ def context_sampler(spec: StreamSpec, examples: Sequence[Example], seed: int, fo
         law.paraphrase,
         law.nearest,
         _paraphrases(law, examples, seed),
-        "all" if spec.scored == "all" else "last",
+        "last" if spec.scored == "later" else spec.scored,
     )
 
 

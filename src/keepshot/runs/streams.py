@@ -74,7 +74,7 @@ def _universe_sampler(
             f"families {', '.join(unknown)} of the universe have no instructions, which the zero-shot stream "
             f"{spec.name!r} needs; those that have are: {', '.join(INSTRUCTED_FAMILIES)}"
         )
-    return InstructedUniverse(spec.name, seed, _questions(asked), families or INSTRUCTED_FAMILIES)
+    return InstructedUniverse(spec.name, seed, _questions(asked), families or INSTRUCTED_FAMILIES, spec.scored)
 
 
 def _questions(tasks: Iterable[Task]) -> frozenset[tuple[str, str]]:
@@ -84,7 +84,7 @@ def _questions(tasks: Iterable[Task]) -> frozenset[tuple[str, str]]:
 def _target_sampler(spec: StreamSpec, seed: int, target: TargetData, index: Path | None) -> Sampler:
     match spec.sampler:
         case "zero-shot":
-            return ZeroShot(spec.name, target.train, seed)
+            return ZeroShot(spec.name, target.train, seed, spec.scored)
         case "k-shot":
             return KShot(spec.name, (as_task(target.name, target.train),), spec.shots, seed, spec.scored)
         case "self-anchor":
@@ -129,5 +129,5 @@ def _file_sampler(
             "or the evaluation asks them"
         )
     if spec.sampler == "zero-shot":
-        return ZeroShot(spec.name, usable[0].examples, config.seed)
+        return ZeroShot(spec.name, usable[0].examples, config.seed, spec.scored)
     return KShot(spec.name, usable, spec.shots, config.seed, spec.scored)

@@ -70,10 +70,12 @@ class Addition:
     def costs(self) -> str:
         """Computation and memory, against the method without it at equal target rows."""
         found = []
-        if self.stream is not None and self.stream.name == TARGET:
+        if self.stream is not None and self.stream.context is not None:
             found.append(f"{self.stream.shots[1] + 1} x the tokens, an index over the inputs")
+        elif self.stream is not None and self.stream.share is not None:
+            found.append(f"{1 / (1 - self.stream.share):.2f} x the tokens")
         elif self.stream is not None:
-            found.append(f"{1 / (1 - (self.stream.share or 0)):.2f} x the tokens")
+            found.append("logits of the questions' tokens")
         elif self.term is not None and self.term.asks_base:
             found.append("a forward pass over the target's rows, once")
         if self.penalty is not None:
@@ -251,6 +253,12 @@ ADDITIONS = {
                 ),
             )
             for kind, which, cites in CONTEXTS
+        ),
+        Addition(
+            "all-tokens",
+            "every token of the target's rows trained on, questions too, as where a trainer masks nothing",
+            "the default of language modelling; arXiv 2410.04691 tunes so",
+            stream=StreamSpec(name=TARGET, scored="row"),
         ),
         Addition(
             "promot",

@@ -59,7 +59,8 @@ class StreamSpec(BaseModel):
             `sources.anchors` of the config.
         share: Fraction of all computed tokens; the target has none, it takes what is left.
         shots: Fewest and most demonstrations of a k-shot row, or pairs in a row of self-anchors.
-        scored: Whether every answer of a row is trained on, only the last, or all but the first (`later`).
+        scored: What of a row is trained on: every answer, only the last, all but the first (`later`), or every token
+            (`row`), the questions too.
         visits: How often a row is seen on average, where a term that asks the base needs fixed rows.
         context: Of the sampler `context`: which examples stand before each.
     """
@@ -70,7 +71,7 @@ class StreamSpec(BaseModel):
     source: Literal["target", "general", "icl", "anchors"] = "target"
     share: float | None = Field(default=None, gt=0, lt=1)
     shots: tuple[int, int] = (1, 16)
-    scored: Literal["last", "all", "later"] = "all"
+    scored: Literal["last", "all", "later", "row"] = "all"
     visits: float = Field(default=4, gt=0)
     context: ContextSpec | None = None
 

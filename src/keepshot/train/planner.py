@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
 
-from keepshot.episodes import Episode, Sampler
+from keepshot.episodes import Episode, Sampler, Scored
 from keepshot.errors import ConfigError, DataError
 from keepshot.prompts import Row, Span, Template, encode
 
@@ -231,6 +231,12 @@ class Planner:
 
 def _planned(stream: Stream, episode: Episode, row: Row, weight: float) -> PlannedRow:
     # A row's first question is a zero-shot prompt; where one answer is left, that is all there is to score.
-    scored = {"all": row.answers, "later": row.answers[1:] or row.answers, "last": row.answers[-1:]}[episode.scored]
+    places: dict[Scored, tuple[Span, ...]] = {
+        "all": row.answers,
+        "later": row.answers[1:] or row.answers,
+        "last": row.answers[-1:],
+        "row": ((1, len(row.ids)),),  # nothing stands before the first token to predict it from
+    }
+    scored = places[episode.scored]
     count = sum(end - start for start, end in scored)
     return PlannedRow(stream.name, episode.name, row, scored, weight / count)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepshot.prompts import INSTRUCTION, PLAIN, BlockTemplate
+from keepshot.prompts.template import AS_WRITTEN
 from keepshot.tasks.example import Example, Turn
 
 TEXTS = st.text(max_size=8)
@@ -16,7 +17,7 @@ def answers(prompt):
     return [prompt.text[start:end] for start, end in prompt.answers]
 
 
-@given(st.lists(EXAMPLES, min_size=1, max_size=5), st.sampled_from([PLAIN, INSTRUCTION]))
+@given(st.lists(EXAMPLES, min_size=1, max_size=5), st.sampled_from([PLAIN, INSTRUCTION, AS_WRITTEN]))
 def test_spans_hold_lead_answer_and_end_whatever_the_texts_are(drawn, template):
     examples = [Example(i, o, instruction, history=tuple(Turn(*turn) for turn in h)) for i, o, instruction, h in drawn]
     prompt = template.render(examples)
@@ -34,6 +35,13 @@ def test_a_shared_instruction_stands_once_on_top():
     assert INSTRUCTION.render(examples[:1]).text == ("### Instruction:\nAdd.\n\n### Input:\n2 3\n\n### Response:\n5\n")
 
 
+def test_verbatim_writes_nothing_around_a_row():
+    prompt = AS_WRITTEN.render([Example("2 + 3 =", "5", "Add."), Example("4 + 4 =", "8", "Add.")])
+    assert prompt.text == "Add.\n2 + 3 = 5\n4 + 4 = 8\n"
+    assert answers(prompt) == [" 5\n", " 8\n"]
+    assert AS_WRITTEN.stop(several_lines=False) == ("\n",)
+
+
 def test_differing_instructions_stand_with_their_blocks():
     examples = [Example("2 3", "5", "Add."), Example("2 3", "6", "Multiply."), Example("1", "1")]
     assert PLAIN.render(examples).text == "Add.\n\nQ: 2 3\nA: 5\nMultiply.\n\nQ: 2 3\nA: 6\nQ: 1\nA: 1\n"
@@ -48,7 +56,7 @@ def test_earlier_turns_are_blocks_that_are_not_scored():
     assert answers(prompt) == [" 5\n"]
 
 
-@pytest.mark.parametrize("template", [PLAIN, INSTRUCTION])
+@pytest.mark.parametrize("template", [PLAIN, INSTRUCTION, AS_WRITTEN])
 def test_demonstrations_make_a_growing_prefix(template: BlockTemplate):
     examples = [Example(str(i), str(2 * i), "Double.") for i in range(4)]
     texts = [template.render(examples[:n]).text for n in range(1, 5)]

@@ -26,9 +26,10 @@ from keepshot.strategies.merge import Merge
 from keepshot.strategies.soft_prompt import SoftPrompt
 
 # A soft prompt stands before the target's rows, about which the base is then not asked.
-CONTEXTS = [name for name, addition in ADDITIONS.items() if addition.stream and addition.stream.name == TARGET]
-TOGETHER = [name for name, addition in ADDITIONS.items() if addition.prompt is None and name not in CONTEXTS[1:]]
-STREAMS = [name for name, addition in ADDITIONS.items() if addition.stream is not None and name not in CONTEXTS]
+CONTEXTS = [name for name, addition in ADDITIONS.items() if addition.stream and addition.stream.context]
+OWN_ROWS = [name for name, addition in ADDITIONS.items() if addition.stream and addition.stream.name == TARGET]
+TOGETHER = [name for name, addition in ADDITIONS.items() if addition.prompt is None and name not in OWN_ROWS[1:]]
+STREAMS = [name for name, addition in ADDITIONS.items() if addition.stream is not None and name not in OWN_ROWS]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -208,6 +209,17 @@ def test_a_prompt_goes_with_no_term_that_asks_the_base_about_the_target(addition
 def test_wrong_options_of_a_prompt_are_one_line(options: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         resolve_method(["full", {"promot": options}])
+
+
+def test_all_tokens_are_the_target_s_own_rows() -> None:
+    _, strategy, _ = resolve_method(["lora", "all-tokens", "general"])
+    assert [(stream.name, stream.sampler, stream.scored) for stream in strategy.streams] == [
+        (TARGET, "zero-shot", "row"),
+        ("general", "zero-shot", "all"),
+    ]
+    assert strategy.terms == resolve_method(["lora", "general"])[1].terms
+    with pytest.raises(ConfigError, match="two for the same rows"):
+        resolve_method(["full", "all-tokens", "ic-random"])
 
 
 def test_a_merge_ends_what_the_list_trains() -> None:

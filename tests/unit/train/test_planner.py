@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.training import EXAMPLES, UPPER, byte_tokenizer, few_shot, plan, target
 
-from keepshot.episodes import Bank, Episode, KShot, Sampler
+from keepshot.episodes import Bank, Episode, KShot, Sampler, ZeroShot
 from keepshot.errors import ConfigError, DataError
 from keepshot.prompts import PLAIN, encode
 from keepshot.tasks.example import Example
@@ -154,6 +154,20 @@ def test_every_answer_is_scored_or_only_the_last(scored: str) -> None:
             answers = [line.removeprefix("A:") + "\n" for line in text(row).splitlines() if line.startswith("A:")]
             assert scored_text(row) == (answers if scored == "all" else answers[-1:])
             assert len(answers) > 1
+
+
+def test_every_token_but_the_first_is_scored_or_the_answer_alone() -> None:
+    examples = [Example("ab", "AB"), Example("abcd", "ABCD")]
+    rows = {
+        scored: Planner(
+            [Stream("target", ZeroShot("target", examples, 0, scored), None, 1.0)], PLAIN, byte_tokenizer(), 64, 2
+        )
+        for scored in ("row", "all")
+    }
+    for scored, planner in rows.items():
+        for row in first_steps(planner, 1)[0].rows:
+            assert scored_text(row) == ([text(row)] if scored == "row" else [text(row)[text(row).index("A:") + 2 :]])
+            assert effect(row) == pytest.approx(0.5)
 
 
 @given(max_length=st.integers(20, 90), seed=SEEDS)

@@ -117,3 +117,26 @@ def circuits(
         for line in circuit_lines(states):
             show.say(f"  {line}")
     show.say(f"report: {folder / 'patterns.html'}")
+
+
+@patterns_app.command("confounds")
+def confounds(
+    config: Annotated[Path, typer.Argument(help="YAML file: model, tasks, learning_rates, steps, seeds, shots.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="a.b=c, any number of times.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="Folder; replaces the config's.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the study in the folder.")] = False,
+) -> None:
+    """Measure how much of the published effect each defect of the released pipeline makes.
+
+    Example: keepshot patterns confounds recipes/confounds-mini.yaml --output runs/confounds
+    """
+    from keepshot.report.confounds import confounds_tables
+    from keepshot.runs.confounds import confounds as study
+    from keepshot.runs.confounds_config import load_confounds
+
+    loaded = load_confounds(config, overrides or [])
+    with show.evaluation_progress() as progress:
+        folder = study(loaded, output=output, resume=resume, say=show.say, progress=progress)
+    for title, table in confounds_tables(folder):
+        show.wide(show.as_table(title, table))
+    show.say(f"written: {folder / 'confounds.md'}")

@@ -10,6 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from keepshot.report.tables import Table as Cells
+
 # Where torchrun and the MPI launchers that accelerate knows say which process this is.
 _RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 
@@ -58,6 +60,16 @@ def curve_table(evaluation: Mapping[str, Any]) -> Table:
     table.add_row("mean", "", *[_cell(point, "accuracy", 3) for point in means])
     table.add_row("95 % interval from", "", *[_cell(point, "low", 3) for point in means])
     table.add_row("to", "", *[_cell(point, "high", 3) for point in means])
+    return table
+
+
+def as_table(title: str, cells: Cells) -> Table:
+    """A table of the report's for the terminal."""
+    table = Table(title=Text(title), title_justify="left")
+    for name in cells.header:
+        table.add_column(Text(name))
+    for row in cells.rows:
+        table.add_row(*map(Text, row))
     return table
 
 

@@ -236,6 +236,17 @@ def _drop(kept: Estimate) -> Estimate:
     return Estimate(1 - kept.value, None if interval is None else Interval(1 - interval.high, 1 - interval.low))
 
 
+def signed(value: float) -> str:
+    """A difference of rates as a decimal with its sign.
+
+    Example:
+        >>> signed(0.123), signed(-0.5), signed(-0.001)
+        ('+0.12', '−0.50', '0.00')
+    """
+    text = _fixed(value, 2)
+    return f"+{text}" if value > 0 and float(text) else text
+
+
 def _fixed(number: float, digits: int) -> str:
     """A decimal with a real minus sign, and no sign on a zero."""
     text = f"{number:.{digits}f}"

@@ -1,0 +1,230 @@
+"""How much of the published effect each defect of the released pipeline makes.
+
+The effect is what learning in context gets right beyond fine-tuning. The base is asked behind demonstrations and tuned
+models without; what they write is kept, and every setting of the defects is a way to look at it: which training, which
+prompts, what counts, which number of demonstrations. Only two defects need trainings of their own.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from keepshot.config import save_config
+from keepshot.errors import ConfigError, RunError
+from keepshot.evaluation import Subject
+from keepshot.files import read_json, write_json, write_text
+from keepshot.report.confounds import confounds_markdown
+from keepshot.report.record import read_report
+from keepshot.runs.confound_answers import Answers, Asked, Part, ask, rate
+from keepshot.runs.confounds_config import (
+    ConfoundCell,
+    ConfoundsConfig,
+    ReleasedName,
+    Setting,
+    load_confounds,
+    settings,
+)
+from keepshot.runs.evaluation import Progress, Say, load_subject, silent
+from keepshot.runs.folder import RunFolder, environment, in_use, versions
+from keepshot.runs.pattern_questions import Rate
+from keepshot.runs.pattern_record import over_seeds
+from keepshot.runs.tuning import tune
+from keepshot.tasks.patterns import Defects, PatternItem, item_row, released
+
+SCHEMA = "keepshot.confounds/1"
+PARTS: tuple[Part, ...] = ("test", "misleading")
+_VALIDATION_ROWS = 300_000
+"""Number of the first item of the trainings' validation part."""
+
+
+def confounds(
+    config: ConfoundsConfig | Mapping[str, Any] | Path | str,
+    *,
+    output: Path | str | None = None,
+    resume: bool = False,
+    say: Say = silent,
+    progress: Progress | None = None,
+) -> Path:
+    """Train what the settings need, ask all models, and write what each defect makes.
+
+    Args:
+        config: A config, its values as a mapping, or the path of a YAML file.
+        output: Folder; replaces the config's.
+        resume: Continue the study that is in the folder.
+        say: Called with each line worth showing.
+        progress: Called with a task's name, sets done and sets in all during evaluations.
+
+    Returns:
+        The folder, with `confounds.json` (schema `keepshot.confounds/1`) and `confounds.md`.
+
+    Raises:
+        KeepshotError: Config or model cannot be used.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RunError("the study of defects runs in one process; start it without torchrun")
+    if not isinstance(config, ConfoundsConfig):
+        config = load_confounds(Path(config) if isinstance(config, str) else config)
+    if output is not None:
+        config = config.model_copy(update={"output": str(output)})
+    folder = Path(config.output)
+    _open(config, resume)
+    with in_use(RunFolder(folder)):
+        say("asking the base")
+        base = _answers(config, folder / "base.json", lambda: load_subject(config.model, "verbatim"), _of_base(config))
+        tuned = {cell: _tuned(config, cell, say, progress) for cell in config.cells()}
+        record = _record(config, base, tuned)
+        write_json(folder / "confounds.json", record)
+        write_text(folder / "confounds.md", confounds_markdown(folder))
+    return folder
+
+
+def _open(config: ConfoundsConfig, resume: bool) -> None:
+    """Make the folder with its data, or take up the study that is in it.
+
+    Raises:
+        RunError: The folder holds something else, or `resume` is off, or the config has changed.
+    """
+    folder, path = Path(config.output), Path(config.output) / "config.yaml"
+    if folder.exists() and any(folder.iterdir()):
+        if not path.exists() or not resume:
+            raise RunError(f"{folder} is not empty; add --resume to continue a study, or choose another --output")
+        before, after = (one.model_dump(mode="json", exclude={"output"}) for one in (load_confounds(path), config))
+        if changed := [name for name in after if before[name] != after[name]]:
+            raise RunError(
+                f"{path} differs from this config in {', '.join(changed)}; resume with the same values, or choose "
+                "another --output"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    save_config(config, path)
+    write_json(folder / "environment.json", environment())
+    for cell in config.cells():
+        defects = Defects(code_labels=cell.code_labels, bool_no_suffix=cell.bool_no_suffix)
+        parts = {"train": (0, config.examples), "validation": (_VALIDATION_ROWS, 10), "test": (0, 10)}
+        for part, (first, count) in parts.items():
+            drawn: Literal["test", "train"] = "test" if part == "test" else "train"
+            rows = [
+                json.dumps(_row(task, released(task, first + number, part=drawn, defects=defects)))
+                for number in range(count)
+                for task in config.tasks
+            ]
+            write_text(config.data_file(cell, part), "\n".join(rows) + "\n")
+
+
+def _row(task: ReleasedName, item: PatternItem) -> dict[str, str | bool | int]:
+    """A training text: the question and its answer, without an instruction."""
+    return {**item_row(task, item), "instruction": ""}
+
+
+def _tuned(config: ConfoundsConfig, cell: ConfoundCell, say: Say, progress: Progress | None) -> Answers:
+    """What a training answers without examples."""
+    run = RunFolder(Path(config.output) / "cells" / cell.folder)
+    path = run.path / "answers.json"
+    if not path.exists():
+        say(f"training on {cell}")
+        tune(config.run(cell), resume=True, say=say, progress=progress)
+
+    def subject() -> Subject:
+        return load_subject(str(run.path / read_report(run.path).model_path), "verbatim")
+
+    return _answers(config, path, subject, _of_tuned(config, cell))
+
+
+def _answers(config: ConfoundsConfig, path: Path, subject: Callable[[], Subject], wanted: Iterator[Asked]) -> Answers:
+    """What a model writes, asked once; an empty list where a prompt does not fit."""
+    if path.exists():
+        return dict(read_json(path))
+    model = subject()
+    found: Answers = {}
+    for asked in wanted:
+        if asked.name not in found:
+            found[asked.name] = ask(model, asked, config.seed) or []
+    write_json(path, found)
+    return found
+
+
+def _of_base(config: ConfoundsConfig) -> Iterator[Asked]:
+    for setting in settings():
+        for task in config.tasks:
+            for shots in config.shots:
+                yield Asked.of(task, "validation", shots, config.validation, setting.defects)
+                for part in PARTS:
+                    yield Asked.of(task, part, shots, config.test, setting.defects)
+
+
+def _of_tuned(config: ConfoundsConfig, cell: ConfoundCell) -> Iterator[Asked]:
+    for setting in settings():
+        if config.cell_of(setting.defects, cell.seed) == cell:
+            for task in config.tasks:
+                for part in PARTS:
+                    yield Asked.of(task, part, 0, config.test, setting.defects)
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """Learning in context under a setting."""
+
+    shots: int
+    found: Rate
+
+
+def _in_context(config: ConfoundsConfig, base: Answers, task: ReleasedName, part: Part, d: Defects) -> _Context:
+    """At the number of demonstrations that is best on this part, or on validation.
+
+    Raises:
+        ConfigError: None fits the model's context.
+    """
+
+    def found(where: Part, shots: int) -> Rate | None:
+        asked = Asked.of(task, where, shots, config.validation if where == "validation" else config.test, d)
+        return rate(asked, base[asked.name], d) if base[asked.name] else None
+
+    chosen_by = part if d.best_k_on_test else "validation"
+    curve = {shots: seen.value for shots in config.shots if (seen := found(chosen_by, shots)) and found(part, shots)}
+    if not curve:
+        raise ConfigError(f"no number of shots of {task} fits the context of {config.model}; take fewer shots")
+    best = max(sorted(curve), key=lambda shots: curve[shots])
+    reached = found(part, best)
+    assert reached is not None, "it was on the curve"
+    return _Context(best, reached)
+
+
+def _record(config: ConfoundsConfig, base: Answers, tuned: Mapping[ConfoundCell, Answers]) -> dict[str, Any]:
+    tasks = {}
+    for task in config.tasks:
+        # The release has no other problems of code.
+        parts = PARTS[:1] if task == "code" else PARTS
+        tasks[task] = {
+            one.name: {part: _figures(config, base, tuned, task, part, one) for part in parts} for one in settings()
+        }
+    return {
+        "schema": SCHEMA,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": config.model,
+        "versions": versions(),
+        "seeds": list(config.seeds),
+        "tasks": tasks,
+    }
+
+
+def _figures(
+    config: ConfoundsConfig,
+    base: Answers,
+    tuned: Mapping[ConfoundCell, Answers],
+    task: ReleasedName,
+    part: Part,
+    setting: Setting,
+) -> dict[str, Any]:
+    context = _in_context(config, base, task, part, setting.defects)
+    asked = Asked.of(task, part, 0, config.test, setting.defects)
+    cells = [config.cell_of(setting.defects, seed) for seed in config.seeds]
+    rates = [rate(asked, tuned[cell][asked.name], setting.defects) for cell in cells]
+    return {
+        "shots": context.shots,
+        "in_context": asdict(context.found),
+        "tuned": asdict(rates[0]) if len(rates) == 1 else over_seeds([one.value for one in rates]),
+        "effect": over_seeds([context.found.value - one.value for one in rates]),
+    }

@@ -83,7 +83,9 @@ def ask(subject: Subject, asked: Asked, seed: int) -> list[str] | None:
     own then.
     """
     tokenizer = subject.tokenizer
-    prompts = [_without_end(ids, tokenizer.eos_token_id) for ids in tokenizer(asked.prompts(seed))["input_ids"]]
+    prompts = [
+        _without_end(ids, tokenizer.eos_token_id) for ids in tokenizer(asked.prompts(seed), verbose=False)["input_ids"]
+    ]
     answers = [item.answer for item in asked.items()]
     room = max(len(ids) for ids in tokenizer(answers, add_special_tokens=False)["input_ids"]) + _MORE
     if max(len(ids) for ids in prompts) + room > subject.context_length:

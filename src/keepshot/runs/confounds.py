@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -123,7 +124,7 @@ def _tuned(config: ConfoundsConfig, cell: ConfoundCell, say: Say, progress: Prog
     """What a training answers without examples."""
     run = RunFolder(Path(config.output) / "cells" / cell.folder)
     path = run.path / "answers.json"
-    if not path.exists():
+    if not (run.path / "report.json").exists():
         say(f"training on {cell}")
         tune(config.run(cell), resume=True, say=say, progress=progress)
 
@@ -133,16 +134,14 @@ def _tuned(config: ConfoundsConfig, cell: ConfoundCell, say: Say, progress: Prog
     return _answers(config, path, subject, _of_tuned(config, cell))
 
 
-def _answers(config: ConfoundsConfig, path: Path, subject: Callable[[], Subject], wanted: Iterator[Asked]) -> Answers:
-    """What a model writes, asked once; an empty list where a prompt does not fit."""
-    if path.exists():
-        return dict(read_json(path))
-    model = subject()
-    found: Answers = {}
+def _answers(config: ConfoundsConfig, path: Path, load: Callable[[], Subject], wanted: Iterator[Asked]) -> Answers:
+    """What a model writes, asked once and kept as it comes; an empty list where a prompt does not fit."""
+    found: Answers = dict(read_json(path)) if path.exists() else {}
+    subject = cache(load)
     for asked in wanted:
         if asked.name not in found:
-            found[asked.name] = ask(model, asked, config.seed) or []
-    write_json(path, found)
+            found[asked.name] = ask(subject(), asked, config.seed) or []
+            write_json(path, found)
     return found
 
 

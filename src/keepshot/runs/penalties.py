@@ -110,11 +110,11 @@ def _importance(
     if isinstance(model, PeftModel):
         weights += adapter_fingerprint(model, "default").values()
     path = folder.path / "reference" / f"{penalty.kind}.safetensors"
-    key = fisher_key(weights, parts, rows, penalty.tokens, args.seed, str(precision(model, args)))
+    key = fisher_key(weights, parts, rows, penalty.passes, args.seed, str(precision(model, args)))
     found = load_importance(path, key)
     if found is None:
         with autocast(model, args):
-            found = normalised(fisher(model, parts, rows, tokens=penalty.tokens, seed=args.seed), parts)
+            found = normalised(fisher(model, parts, rows, passes=penalty.passes, seed=args.seed), parts)
         path.parent.mkdir(parents=True, exist_ok=True)
         save_keyed(found, path, key)
     return found

@@ -82,7 +82,7 @@ class Addition:
             copies = 1 if self.penalty.prompts is None else 2
             found.append(f"{4 * copies} bytes for every number that moves")
             if copies == 2:
-                found.append(f"{self.penalty.rows * self.penalty.tokens} backward passes, once")
+                found.append(f"{self.penalty.rows} rows forward and backward, once")
         if self.prompt is not None:
             steps = "as many steps" if self.prompt.steps is None else f"{self.prompt.steps} steps"
             found.append(f"{steps} without gradients of the weights before, {self.prompt.tokens} tokens in every row")

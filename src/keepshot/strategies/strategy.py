@@ -137,7 +137,7 @@ class Term(BaseModel):
         return self.weight if self.anneal == "constant" else self.weight * max(0.0, 1.0 - progress)
 
 
-_PROMPT_FIELDS = ("sampler", "source", "shots", "rows", "tokens")
+_PROMPT_FIELDS = ("sampler", "source", "shots", "rows", "passes")
 
 
 class Penalty(BaseModel):
@@ -154,7 +154,8 @@ class Penalty(BaseModel):
         source: As for a stream.
         shots: As for a stream: pairs in a row of self-anchors.
         rows: Prompts.
-        tokens: Answer tokens that are drawn of each prompt, by key; each costs a backward pass.
+        passes: Into so many parts the prompts are put; each costs a square of every number that moves, and more of
+            them make the estimate less noisy.
     """
 
     model_config = _STRICT
@@ -165,7 +166,7 @@ class Penalty(BaseModel):
     source: Literal["target", "icl", "anchors"] = "target"
     shots: tuple[int, int] = (8, 16)
     rows: int = Field(default=64, ge=1)
-    tokens: int = Field(default=2, ge=1)
+    passes: int = Field(default=16, ge=1)
 
     @model_validator(mode="after")
     def _check(self) -> "Penalty":

@@ -5,10 +5,16 @@ A(c), with answers y ~ p0(. | c_<t) of the base itself:
 
     F_i = mean over c of 1 / |A(c)| x sum over t in A(c) of E over y of (d log p0(y | c_<t) / d theta_i)^2
 
-Every square is that of one example and one token: squares of a batch's mean gradient would be another quantity. The
-expectation over y is one keyed draw, the mean over A(c) a keyed choice of tokens; both leave it unbiased.
+Every square is that of one token: squares of a batch's mean gradient at the labels would be another quantity. But
+answers that are drawn each by itself have gradients that are independent and 0 in the mean, so that
+
+    E (sum over c, t of d log p0(y_ct | c_<t) / d theta_i / sqrt |A(c)|)^2 = sum over c, t of E (...)^2 / |A(c)|
+
+and one square of the sum over many prompts and all of their tokens is unbiased too: a backward pass for each prompt
+serves all its tokens. Squares of several such sums are averaged, since one alone has the noise of a single draw.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +25,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from keepshot.errors import RunError
-from keepshot.keys import generator, permutation
+from keepshot.keys import generator
 from keepshot.models.load import CausalLM
 from keepshot.strategies.parts import Parts
 from keepshot.strategies.trainable import placed_like, unwrapped_name
@@ -74,7 +80,7 @@ class HeldNumbers:
 
 
 def fisher(
-    model: CausalLM, parts: Parts, rows: Sequence[PlannedRow], *, tokens: int, seed: int
+    model: CausalLM, parts: Parts, rows: Sequence[PlannedRow], *, passes: int, seed: int
 ) -> dict[str, Float[Tensor, "..."]]:
     """The diagonal of the Fisher information, in the arithmetic (autocast) of the caller.
 
@@ -82,7 +88,7 @@ def fisher(
         model: At step 0; every parameter of `parts` requires a gradient.
         parts: For which numbers; 0 elsewhere.
         rows: Prompts; their scored tokens are A(c), whatever stands there.
-        tokens: Of A(c) that are drawn in each row; all where it has fewer.
+        passes: Sums that are squared, each over a part of the rows; no more than there are rows.
         seed: Keys the draws.
 
     Returns:
@@ -92,18 +98,17 @@ def fisher(
     found = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     training = model.training
     model.eval()
-    for row in rows:
-        log_probs = _drawn_log_probs(model, row, tokens, seed)
-        for at in range(len(log_probs)):
-            gradients = torch.autograd.grad(
-                log_probs[at] * _SCALE,
-                list(parameters.values()),
-                retain_graph=at < len(log_probs) - 1,
-                allow_unused=True,
-            )
+    for first in range(min(passes, len(rows))):
+        sums: dict[str, Tensor] = {}
+        for row in rows[first::passes]:
+            log_probs = _drawn_log_probs(model, row, seed)
+            score = log_probs.sum() * (_SCALE / math.sqrt(len(log_probs)))
+            gradients = torch.autograd.grad(score, list(parameters.values()), allow_unused=True)
             for name, gradient in zip(parameters, gradients, strict=True):
                 if gradient is not None:
-                    found[name] += (gradient / _SCALE).square() / (len(log_probs) * len(rows))
+                    sums[name] = sums[name].add_(gradient) if name in sums else gradient.to(found[name])
+        for name, gradient in sums.items():
+            found[name] += (gradient / _SCALE).square() / len(rows)
     model.train(training)
     for name, part in parts.items():
         if part is not None:
@@ -144,11 +149,9 @@ def load_importance(path: Path, key: str) -> dict[str, Tensor] | None:
     return None if found is None else found[0]
 
 
-def _drawn_log_probs(model: CausalLM, row: PlannedRow, tokens: int, seed: int) -> Float[Tensor, " drawn"]:
-    """Log-probabilities of tokens that the model itself draws at some scored places of a row."""
-    scored = [place for start, end in row.scored for place in range(start, end)]
-    order = permutation(len(scored), seed, "ewc tokens", row.name)
-    places = sorted(scored[at] for at in order[:tokens])
+def _drawn_log_probs(model: CausalLM, row: PlannedRow, seed: int) -> Float[Tensor, " drawn"]:
+    """Log-probabilities of tokens that the model itself draws at the scored places of a row, each by itself."""
+    places = [place for start, end in row.scored for place in range(start, end)]
     ids = torch.tensor([row.row.ids], device=model.device)
     keep = torch.zeros(ids.shape, dtype=torch.bool, device=model.device)
     keep[0, [place - 1 for place in places]] = True  # the logits at p - 1 predict the token at p

@@ -42,7 +42,7 @@ def strategy_of(*penalties: Penalty, trainable: Trainable = VALUE) -> Strategy:
     return Strategy(trainable=trainable, penalties=penalties)
 
 
-L2SP, EWC = Penalty(kind="l2sp", strength=2.0), Penalty(kind="ewc", strength=5.0, rows=2, tokens=1)
+L2SP, EWC = Penalty(kind="l2sp", strength=2.0), Penalty(kind="ewc", strength=5.0, rows=2, passes=1)
 
 
 def tuned(folder: Path, strategy: Strategy, *, budget: int = 1000, **fields: Any) -> tuple[Any, dict[str, float]]:

@@ -280,7 +280,7 @@ def test_a_penalty_joins_without_a_weight() -> None:
     _, strategy, _ = resolve_method(["value", {"l2sp": {"strength": 3, "roles": ["value"]}}])
     assert strategy.terms == (Term(),)
     assert strategy.penalties == (Penalty(kind="l2sp", strength=3.0, roles=("value",)),)
-    options = {"sampler": "k-shot", "source": "anchors", "shots": [1, 4], "rows": 8, "tokens": 1}
+    options = {"sampler": "k-shot", "source": "anchors", "shots": [1, 4], "rows": 8, "passes": 4}
     _, strategy, _ = resolve_method(["lora", {"ewc": options}])
     prompts = StreamSpec(name="ewc", sampler="k-shot", source="anchors", shots=(1, 4))
     assert strategy.penalties[0].prompts == prompts
@@ -353,7 +353,7 @@ def test_a_whole_strategy_may_be_written_out() -> None:
         (["full", {"token-masking": {"weight": 0.5}}], "method.token-masking.weight: "),
         (["full", {"token-masking": {"least": 1.5}}], "method.token-masking.least: "),
         (["full", {"l2sp": {"strength": 0}}], "method.l2sp.strength: "),
-        (["full", {"l2sp": {"rows": 3}}], "method.l2sp: .*rows, tokens belong to the penalty ewc"),
+        (["full", {"l2sp": {"rows": 3}}], "method.l2sp: .*rows, passes belong to the penalty ewc"),
         (["full", {"ewc": {"source": "icl"}}], "method.ewc: .*self-anchors are made of the target's own inputs"),
         (["lora", {"l2sp": {"roles": ["query"]}}], "roles of a penalty name weights, and an adapter moves none"),
         ({"trainable": "full", "penalties": [{"kind": "l2sp"}]}, "method.penalties.0.strength: "),

@@ -82,10 +82,10 @@ class Patched:
 
     Attributes:
         components: All of the model, by layer: its heads, then its MLP.
-        effects: m of every component on every pair.
+        effects: m of every component on every pair; 0 on a pair that the corruption does not move.
         clean: LD of the clean prompts.
         corrupt: LD of the corrupt prompts.
-        whole: m with all components patched at once; 1 but for rounding.
+        whole: m with all components patched at once; 1 but for rounding, 0 on such a pair.
     """
 
     components: tuple[Component, ...]
@@ -126,7 +126,7 @@ def patch(
         batch: Most pairs in a run.
 
     Raises:
-        DataError: There are no pairs, or a corruption changes nothing.
+        DataError: There are no pairs, or no corruption changes anything.
         ModelError: As `components`.
     """
     if not pairs:
@@ -137,6 +137,7 @@ def patch(
     asked = every if chosen is None else tuple(chosen)
     effects = torch.zeros(len(asked), len(pairs))
     clean, corrupt, whole = torch.zeros(len(pairs)), torch.zeros(len(pairs)), torch.zeros(len(pairs))
+    moved = torch.zeros(len(pairs), dtype=torch.bool)
     for places in _batches(pairs, batch):
         part = [pairs[place] for place in places]
         kept: Kept = {}
@@ -147,14 +148,17 @@ def patch(
                 high = runs.difference(runs.clean)
             low = runs.difference(runs.corrupt)
             span = high - low
-            if bool((span.abs() < _SMALLEST_EFFECT).any()):
-                raise DataError("a corrupt prompt has the logit difference of its clean one: nothing can be restored")
+            # A pair that the corruption does not move has nothing to restore, and no part in the scores.
+            span = torch.where(span.abs() < _SMALLEST_EFFECT, torch.inf, span)
+            moved[places] = span.isfinite().cpu()
             for row, component in enumerate(asked):
                 with _patching(layers, kept, there, [component]):
                     effects[row, places] = ((runs.difference(runs.corrupt) - low) / span).cpu()
             with _patching(layers, kept, there, every):
                 whole[places] = ((runs.difference(runs.corrupt) - low) / span).cpu()
         clean[places], corrupt[places] = high.cpu(), low.cpu()
+    if not bool(moved.any()):
+        raise DataError("no corrupt prompt differs from its clean one in the logit difference: nothing can be restored")
     return Patched(asked, effects, clean, corrupt, whole)
 
 

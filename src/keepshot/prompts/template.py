@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from keepshot.errors import ConfigError
 from keepshot.tasks.example import Example, Turn, Wording
 
 Span = tuple[int, int]
@@ -98,7 +99,15 @@ class BlockTemplate:
         return Prompt("".join(parts), tuple(spans))
 
     def stop(self, several_lines: bool) -> tuple[str, ...]:
-        """The terminator; where answers hold it themselves, with the beginning of the next block."""
+        """The terminator; where answers hold it themselves, with the beginning of the next block.
+
+        Raises:
+            ConfigError: Blocks begin with nothing that could tell the next one from a further line.
+        """
+        if several_lines and not self.question[0].strip():
+            raise ConfigError(
+                f"answers hold line ends, and with the template {self.name} a line end is an answer's end; choose plain"
+            )
         return (self.end + self.question[0].rstrip(),) if several_lines else (self.end,)
 
     def _turn(self, turn: Turn) -> tuple[str, ...]:
@@ -133,7 +142,7 @@ class VerbatimTemplate:
     """
 
     wording: Wording
-    name: str = field(default="verbatim", init=False)
+    name: str = field(default="own wording", init=False)
 
     def render(self, examples: Sequence[Example]) -> Prompt:
         """Text and answer spans of `examples` in order."""

@@ -27,11 +27,11 @@ class Partners:
 def partners(
     clean: Sequence[Example], others: Sequence[Example], template: Template, tokenizer: PreTrainedTokenizerBase
 ) -> list[Partners]:
-    """For every problem its nearest partner; a problem that has none is left out.
+    """For every problem the nearest partner that is left; a problem that has none is left out.
 
     Args:
         clean: Problems.
-        others: Those that partners are taken from; of equally near ones the first, and one may serve several.
+        others: Those that partners are taken from, each for one problem; of equally near ones the first.
         template: How prompts are written.
         tokenizer: Of the model.
 
@@ -51,16 +51,18 @@ def partners(
     for place, row in enumerate(rows):
         by_length.setdefault(row.answers[-1][0], []).append(place)
     tokens = {n: np.array([rows[place].ids[:n] for place in places]) for n, places in by_length.items()}
-    found = []
+    found: list[Partners] = []
+    taken: set[int] = set()
     for one, row in zip(clean, encode([template.render([one]) for one in clean], tokenizer), strict=True):
         n = row.answers[-1][0]
         if n not in tokens:
             continue
         distance = (tokens[n] != np.array(row.ids[:n])).sum(axis=1)
         for nearest in np.argsort(distance, kind="stable"):
-            other = others[by_length[n][nearest]]
-            if other.output != one.output:
-                found.append(Partners(one, other))
+            place = by_length[n][nearest]
+            if place not in taken and others[place].output != one.output:
+                found.append(Partners(one, others[place]))
+                taken.add(place)
                 break
     return found
 

@@ -82,6 +82,7 @@ def _state(name: str, alike: Sequence[State], base: Patched) -> dict[str, Any]:
         "examples": None if first.cell is None else first.cell.examples,
         "shots": first.shots,
         "seeds": None if first.cell is None else len(alike),
+        "trainings": [str(state.cell.folder) for state in alike if state.cell is not None],
         "accuracy": asdict(known[0]) if len(known) == 1 else over_seeds([rate.value for rate in known]),
         "difference": {
             "clean": float(np.mean([state.patched.clean.mean() for state in alike])),

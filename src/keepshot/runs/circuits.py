@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from keepshot.errors import DataError, ModelError, RunError
+from keepshot.errors import ConfigError, DataError, ModelError, RunError
 from keepshot.evaluation.local import model_identity
 from keepshot.files import write_json
 from keepshot.models.load import CausalLM, load_model, load_tokenizer
@@ -29,7 +29,7 @@ from keepshot.runs.pattern_record import chosen_cells
 from keepshot.runs.patterns import Material, answers_of, base_answers, best_shots, cell_folder, material
 from keepshot.runs.patterns_config import PatternCell, PatternsConfig, load_patterns
 from keepshot.tasks.example import Example
-from keepshot.tasks.patterns import LABELS, PatternName, as_examples, items
+from keepshot.tasks.patterns import LABELS, PatternItem, PatternName, as_examples, items
 from keepshot.train.keyed import load_keyed, save_keyed
 
 PAIRS = 200
@@ -89,7 +89,7 @@ def _states(config: PatternsConfig, made: Material, count: int, batch: int, say:
     asked = _asked(config, made, shots, count)
     say(f"{task}: {len(asked.base)} pairs, {shots} examples in context")
 
-    base = load_model(config.model)
+    base = load_model(config.model, dtype="float32")  # 16 bits would round away small differences of logits
 
     def look(state: str, model: CausalLM, pairs: Sequence[Pair]) -> Patched:
         return _patched(Path(config.output) / "circuits" / task / f"{state}.safetensors", model, pairs, batch, say)
@@ -99,19 +99,23 @@ def _states(config: PatternsConfig, made: Material, count: int, batch: int, say:
     yield State("in context", shots, held[shots], look("in-context", base, asked.few))
     guessed = _with_random_labels(config, made, shots, base)
     yield State("random labels", shots, guessed, look("random-labels", base, asked.random))
-    for cell, accuracy in _tuned(config, task):
+    del base  # one model at a time
+    for cell, accuracy in _tuned(config, task, say):
         run = cell_folder(config, cell)
-        model = load_model(str(run.path / read_report(run.path).model_path))
+        model = load_model(str(run.path / read_report(run.path).model_path), dtype="float32")
         name = f"{cell.method}, {cell.examples} examples"
         patched = look("-".join(cell.folder.parts[1:]), model, asked.base)
         yield State(name, 0, accuracy, patched, _lens(model, asked.problems), cell)
+        del model
 
 
-def _tuned(config: PatternsConfig, task: PatternName) -> Iterator[tuple[PatternCell, Rate | None]]:
+def _tuned(config: PatternsConfig, task: PatternName, say: Say) -> Iterator[tuple[PatternCell, Rate | None]]:
     """The trainings that stand for a method, with their accuracy where the pattern holds."""
     found = {one: answers for one in config.cells() if (answers := answers_of(config, one)) is not None}
     for one in chosen_cells(found):
-        if one.task == task and not config.has_prompt(one):  # behind a soft prompt positions are others
+        if one.task == task and config.has_prompt(one):
+            say(f"  left out: {one}, since behind its soft prompt all tokens stand elsewhere")
+        elif one.task == task:
             yield one, rates_of(found[one]["test"]["0"]).holds
 
 
@@ -119,6 +123,7 @@ def _asked(config: PatternsConfig, made: Material, shots: int, count: int) -> _A
     """The pairs of all states.
 
     Raises:
+        ConfigError: The task has not so many problems.
         DataError: Fewer than two can be made.
     """
     tokenizer = load_tokenizer(config.model)
@@ -126,7 +131,7 @@ def _asked(config: PatternsConfig, made: Material, shots: int, count: int) -> _A
     drawn = items(made.task, "test", count, size=config.size)
     prompts = Questions(made.task, tuple(drawn), made.train, config.seed).prompts(shots)
     shown = {prompt[-1]: prompt[:-1] for prompt in prompts}
-    others = [*shown, *as_examples(made.task, [*made.validation, *made.train])]
+    others = list(as_examples(made.task, _candidates(config, made.task, count)))
     rows = []
     for both in partners(list(shown), others, template, tokenizer):
         examples = shown[both.clean]
@@ -147,6 +152,20 @@ def _asked(config: PatternsConfig, made: Material, shots: int, count: int) -> _A
     problems = [pair for both in as_two if (pair := as_pair(both, (), template, tokenizer)) is not None]
     base, few, random = (tuple(column) for column in zip(*whole, strict=True))
     return _Asked(base, few, random, tuple(problems))
+
+
+def _candidates(config: PatternsConfig, task: PatternName, count: int) -> list[PatternItem]:
+    """Problems that partners are taken from: of the test part, as training and demonstrations show others.
+
+    Raises:
+        ConfigError: The task has not even as many as pairs are wanted.
+    """
+    for times in (5, 2):  # the more, the nearer are partners; some tasks of small size have few
+        try:
+            return items(task, "test", times * count, size=config.size)
+        except ConfigError:
+            continue
+    return items(task, "test", count, size=config.size)
 
 
 def _patched(path: Path, model: CausalLM, pairs: Sequence[Pair], batch: int, say: Say) -> Patched:

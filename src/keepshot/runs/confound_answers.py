@@ -46,7 +46,7 @@ class Asked:
         of_boolean = task == "boolean"
         matter = replace(
             NONE,
-            trailing_space=defects.trailing_space,
+            trailing_space=task != "expressions" and defects.trailing_space,
             bool_no_suffix=of_boolean and defects.bool_no_suffix,
             bool_precedence=of_boolean and shots > 0 and defects.bool_precedence,
         )

@@ -116,7 +116,7 @@ def patterns(
         return folder
     with in_use(RunFolder(folder)):
         _run_cells(config, cells, cells, made, say, progress)
-        _report(config, cells, made)
+        _report(config, cells, made, say)
     return folder
 
 
@@ -134,7 +134,9 @@ def _run_cells(
         _run_cell(config, one, made[one.task], say, progress)
 
 
-def _report(config: PatternsConfig, cells: Sequence[PatternCell], made: Mapping[PatternName, Material]) -> None:
+def _report(
+    config: PatternsConfig, cells: Sequence[PatternCell], made: Mapping[PatternName, Material], say: Say
+) -> None:
     """Write what it came to, and keep the models of the chosen settings alone."""
     folder = Path(config.output)
     base = {task: base_answers(config, one) for task, one in made.items()}
@@ -142,12 +144,26 @@ def _report(config: PatternsConfig, cells: Sequence[PatternCell], made: Mapping[
     record = patterns_record(config, base, found, {task: one.test for task, one in made.items()})
     write_json(folder / "patterns.json", record)
     write_text(folder / "patterns.csv", patterns_rows(found))
-    patterns_page(folder)
     kept = chosen_cells(found)
+    _drop_circuits_of_others(folder, kept, say)
     for one in found:
         if one not in kept and not found[one]["failed"]:
             run = cell_folder(config, one).path
             shutil.rmtree(run / read_report(run).model_path, ignore_errors=True)
+    patterns_page(folder)
+
+
+def _drop_circuits_of_others(folder: Path, kept: Sequence[PatternCell], say: Say) -> None:
+    """Circuits of trainings that do not stand for their methods any more do not belong beside the new figures."""
+    path = folder / "circuits.json"
+    if not path.exists():
+        return
+    states = [state for task in read_json(path)["tasks"].values() for state in task["states"]]
+    looked_at = {training for state in states for training in state["trainings"]}
+    now = {str(one.folder) for one in kept}
+    if looked_at - now:
+        path.unlink()
+        say(f"{path.name} was of other trainings and is gone; keepshot patterns circuits {folder} makes it anew")
 
 
 def cell_folder(config: PatternsConfig, cell: PatternCell) -> RunFolder:

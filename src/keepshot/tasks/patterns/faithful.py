@@ -114,14 +114,19 @@ def singular(item: PatternItem) -> bool:
 
 
 def written(item: PatternItem, task: str, defects: Defects, *, demonstration: bool) -> str:
-    """A problem as it stands in a prompt: with its answer as a demonstration, up to the answer's place as a query."""
-    question = item.question + (" " if defects.trailing_space else "")
+    """A problem as it stands in a prompt: with its answer as a demonstration, up to the answer's place as a query.
+
+    The release has no blank behind an expression, so that the defect of one at a prompt's end is not there either.
+    """
+    trailing = defects.trailing_space and task != "expressions"
+    question = item.question + (" " if trailing else "")
     if not demonstration:
         return question
+    shown = f"{question}{'' if trailing else ' '}{item.answer}"
     if task == "boolean" and defects.bool_precedence:
         # The label's test binds more loosely than the joining of texts: one case drops the line end, one all else.
-        return f"{question}{item.answer}" if item.answer == "True" else "0\n"
-    return f"{question}{'' if defects.trailing_space else ' '}{item.answer}\n"
+        return shown if item.answer == "True" else "0\n"
+    return f"{shown}\n"
 
 
 def counts(written_answer: str, answer: str, defects: Defects) -> bool:

@@ -13,7 +13,6 @@ from keepshot.report.wording import ABSENT, signed
 SCHEMA = "keepshot.confounds/1"
 PARTS = {"test": "ordinary problems", "misleading": "misleading problems"}
 HEADER = ("", "shots", "in context", "fine-tuned", "effect", "of it by this defect")
-_RELEASED, _NONE = "as released", "none"
 
 
 def confounds_tables(folder: Path) -> Iterator[tuple[str, Table]]:
@@ -26,11 +25,12 @@ def confounds_tables(folder: Path) -> Iterator[tuple[str, Table]]:
     whole = Field(read_json(file), file)
     if whole.at("schema").text() != SCHEMA:
         raise RunError(f"{file} is {whole.at('schema').text()}; this reads {SCHEMA}")
-    for task, settings in whole.at("tasks").items():
-        by_name = dict(settings.items())
+    for task, found in whole.at("tasks").items():
+        settings = dict(found.at("settings").items())
         for part, words in PARTS.items():
-            if by_name[_RELEASED].find(part) is not None:
-                yield f"{task}, {words}", Table(HEADER, tuple(_rows({n: f.at(part) for n, f in by_name.items()})))
+            told = {name: one for name, field in settings.items() if (one := field.find(part)) is not None}
+            if told:
+                yield f"{task}, {words}", Table(HEADER, tuple(_rows(told)))
 
 
 def confounds_markdown(folder: Path) -> str:
@@ -39,20 +39,13 @@ def confounds_markdown(folder: Path) -> str:
 
 
 def _rows(settings: dict[str, Field]) -> Iterator[tuple[str, ...]]:
-    """What a defect makes: the effect as released less that without it; alone, its effect less that with none."""
-    effects = {name: field.at("effect").at("value").number() for name, field in settings.items()}
     for name, field in settings.items():
-        if name in (_RELEASED, _NONE):
-            made = ABSENT
-        elif name.startswith("without"):
-            made = signed(effects[_RELEASED] - effects[name])
-        else:
-            made = signed(effects[name] - effects[_NONE])
+        made = field.find("made")
         shots = str(int(field.at("shots").number()))
-        yield name, shots, _rate(field.at("in_context")), _rate(field.at("tuned")), _rate(field.at("effect")), made
+        rates = (_rate(field.at(figure)) for figure in ("in_context", "tuned", "effect"))
+        yield name, shots, *rates, ABSENT if made is None else _rate(made, sign=True)
 
 
-def _rate(field: Field) -> str:
-    low, high = field.number_or_none("low"), field.number_or_none("high")
-    value = f"{field.at('value').number():.2f}"
-    return value if low is None or high is None else f"{value} [{low:.2f}, {high:.2f}]"
+def _rate(field: Field, *, sign: bool = False) -> str:
+    value, low, high = (field.at(name).number() for name in ("value", "low", "high"))
+    return f"{signed(value) if sign else f'{value:.2f}'} [{low:.2f}, {high:.2f}]"

@@ -8,7 +8,6 @@ from keepshot.evaluation import Subject
 from keepshot.keys import generator
 from keepshot.prompts import Row
 from keepshot.runs.confounds_config import SWITCHES, ReleasedName
-from keepshot.runs.pattern_questions import Rate
 from keepshot.tasks.patterns import INSTRUCTIONS, NONE, Defects, PatternItem, counts, released, written
 
 Part = Literal["validation", "test", "misleading"]
@@ -99,6 +98,6 @@ def _without_end(ids: Sequence[int], end: int | None) -> tuple[int, ...]:
     return tuple(ids[:-1] if ids[-1] == end else ids)
 
 
-def rate(asked: Asked, texts: Sequence[str], defects: Defects) -> Rate:
-    """How often what was written counts."""
-    return Rate.of([counts(text, item.answer, defects) for text, item in zip(texts, asked.items(), strict=True)])
+def hits(asked: Asked, texts: Sequence[str], defects: Defects) -> list[bool]:
+    """Whether what was written counts, problem by problem."""
+    return [counts(text, item.answer, defects) for text, item in zip(texts, asked.items(), strict=True)]

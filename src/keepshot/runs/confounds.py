@@ -8,11 +8,12 @@ prompts, what counts, which number of demonstrations. Only two defects need trai
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from keepshot.config import save_config
 from keepshot.errors import ConfigError, RunError
@@ -20,19 +21,19 @@ from keepshot.evaluation import Subject
 from keepshot.files import read_json, write_json, write_text
 from keepshot.report.confounds import confounds_markdown
 from keepshot.report.record import read_report
-from keepshot.runs.confound_answers import Answers, Asked, Part, ask, rate
+from keepshot.runs.confound_answers import Answers, Asked, Part, ask, hits
+from keepshot.runs.confound_effects import Heard, figures
 from keepshot.runs.confounds_config import (
+    NO_SWITCH,
+    RELEASED,
     ConfoundCell,
     ConfoundsConfig,
     ReleasedName,
-    Setting,
     load_confounds,
     settings,
 )
 from keepshot.runs.evaluation import Progress, Say, load_subject, silent
 from keepshot.runs.folder import RunFolder, environment, in_use, versions
-from keepshot.runs.pattern_questions import Rate
-from keepshot.runs.pattern_record import over_seeds
 from keepshot.runs.tuning import tune
 from keepshot.tasks.patterns import Defects, PatternItem, item_row, released
 
@@ -76,6 +77,10 @@ def confounds(
     with in_use(RunFolder(folder)):
         say("asking the base")
         base = _answers(config, folder / "base.json", lambda: load_subject(config.model, "verbatim"), _of_base(config))
+        for task in config.tasks:
+            fitting = _fitting(config, base, task)
+            if left_out := [str(shots) for shots in config.shots if shots not in fitting]:
+                say(f"note: {', '.join(left_out)} shots of {task} do not fit the context, and take no part")
         tuned = {cell: _tuned(config, cell, say, progress) for cell in config.cells()}
         record = _record(config, base, tuned)
         write_json(folder / "confounds.json", record)
@@ -162,43 +167,54 @@ def _of_tuned(config: ConfoundsConfig, cell: ConfoundCell) -> Iterator[Asked]:
                     yield Asked.of(task, part, 0, config.test, setting.defects)
 
 
-@dataclass(frozen=True, slots=True)
-class _Context:
-    """Learning in context under a setting."""
-
-    shots: int
-    found: Rate
-
-
-def _in_context(config: ConfoundsConfig, base: Answers, task: ReleasedName, part: Part, d: Defects) -> _Context:
-    """At the number of demonstrations that is best on this part, or on validation.
+def _fitting(config: ConfoundsConfig, base: Answers, task: ReleasedName) -> tuple[int, ...]:
+    """The numbers of shots of a task that fit the model's context under every setting, so that all choose among these.
 
     Raises:
-        ConfigError: None fits the model's context.
+        ConfigError: None does.
     """
-
-    def found(where: Part, shots: int) -> Rate | None:
-        asked = Asked.of(task, where, shots, config.validation if where == "validation" else config.test, d)
-        return rate(asked, base[asked.name], d) if base[asked.name] else None
-
-    chosen_by = part if d.best_k_on_test else "validation"
-    curve = {shots: seen.value for shots in config.shots if (seen := found(chosen_by, shots)) and found(part, shots)}
-    if not curve:
+    unfit = {
+        asked.shots for asked in _of_base(config) if asked.task == task and asked.name in base and not base[asked.name]
+    }
+    fitting = tuple(shots for shots in config.shots if shots not in unfit)
+    if not fitting:
         raise ConfigError(f"no number of shots of {task} fits the context of {config.model}; take fewer shots")
-    best = max(sorted(curve), key=lambda shots: curve[shots])
-    reached = found(part, best)
-    assert reached is not None, "it was on the curve"
-    return _Context(best, reached)
+    return fitting
+
+
+def _heard(
+    config: ConfoundsConfig,
+    base: Answers,
+    tuned: Mapping[ConfoundCell, Answers],
+    task: ReleasedName,
+    part: Part,
+    defects: Defects,
+) -> Heard:
+    def right(answers: Answers, where: Part, shots: int) -> list[bool]:
+        count = config.validation if where == "validation" else config.test
+        asked = Asked.of(task, where, shots, count, defects)
+        return hits(asked, answers[asked.name], defects)
+
+    shots = _fitting(config, base, task)
+    chosen_by: Part = part if defects.best_k_on_test else "validation"
+    cells = [config.cell_of(defects, seed) for seed in config.seeds]
+    return Heard(
+        shots,
+        np.array([right(base, chosen_by, count) for count in shots]),
+        np.array([right(base, part, count) for count in shots]),
+        np.array([right(tuned[cell], part, 0) for cell in cells]),
+    )
 
 
 def _record(config: ConfoundsConfig, base: Answers, tuned: Mapping[ConfoundCell, Answers]) -> dict[str, Any]:
-    tasks = {}
+    tasks: dict[str, Any] = {}
     for task in config.tasks:
-        # The release has no other problems of code.
-        parts = PARTS[:1] if task == "code" else PARTS
-        tasks[task] = {
-            one.name: {part: _figures(config, base, tuned, task, part, one) for part in parts} for one in settings()
-        }
+        found: dict[str, dict[str, Any]] = {}
+        for part in PARTS[:1] if task == "code" else PARTS:  # the release has no other problems of code
+            heard = {one.name: _heard(config, base, tuned, task, part, one.defects) for one in settings()}
+            for name, told in figures(heard, RELEASED, NO_SWITCH, config.seed, task, part).items():
+                found.setdefault(name, {})[part] = told
+        tasks[task] = {"shots": list(_fitting(config, base, task)), "settings": found}
     return {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -206,24 +222,4 @@ def _record(config: ConfoundsConfig, base: Answers, tuned: Mapping[ConfoundCell,
         "versions": versions(),
         "seeds": list(config.seeds),
         "tasks": tasks,
-    }
-
-
-def _figures(
-    config: ConfoundsConfig,
-    base: Answers,
-    tuned: Mapping[ConfoundCell, Answers],
-    task: ReleasedName,
-    part: Part,
-    setting: Setting,
-) -> dict[str, Any]:
-    context = _in_context(config, base, task, part, setting.defects)
-    asked = Asked.of(task, part, 0, config.test, setting.defects)
-    cells = [config.cell_of(setting.defects, seed) for seed in config.seeds]
-    rates = [rate(asked, tuned[cell][asked.name], setting.defects) for cell in cells]
-    return {
-        "shots": context.shots,
-        "in_context": asdict(context.found),
-        "tuned": asdict(rates[0]) if len(rates) == 1 else over_seeds([one.value for one in rates]),
-        "effect": over_seeds([context.found.value - one.value for one in rates]),
     }

@@ -17,6 +17,13 @@ Count = Annotated[Whole, Field(ge=1)]
 SWITCHES = tuple(field.name for field in fields(Defects))
 # Those that change what is trained on; the others change what is asked, what counts or what is chosen.
 TRAINED_ON = ("code_labels", "bool_no_suffix")
+RELEASED, NO_SWITCH = "as released", "no switch"
+RELEASED_TRAINING = {
+    "per_device_train_batch_size": 16,
+    "lr_scheduler_type": "constant_with_warmup",
+    "warmup_steps": 20,
+    "weight_decay": 0.0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +43,9 @@ def settings() -> tuple[Setting, ...]:
     """
     every = Defects()
     return (
-        Setting("as released", every),
+        Setting(RELEASED, every),
         *(Setting(f"without {name}", replace(every, **{name: False})) for name in SWITCHES),
-        Setting("none", NONE),
+        Setting(NO_SWITCH, NONE),
         *(Setting(f"{name} alone", replace(NONE, **{name: True})) for name in SWITCHES),
     )
 
@@ -81,6 +88,7 @@ class ConfoundsConfig(Grid):
     """
 
     output: str = "runs/confounds"
+    train: dict[str, Any] = Field(default_factory=lambda: dict(RELEASED_TRAINING))
     tasks: Annotated[tuple[ReleasedName, ...], Field(min_length=1)] = ("expressions", "code", "relations", "boolean")
     methods: Annotated[tuple[Any, ...], Field(min_length=1, max_length=1)] = (("full", "all-tokens"),)
     learning_rates: Any = (1e-5,)

@@ -210,8 +210,13 @@ def test_what_cannot_be_patched() -> None:
     model = ARCHITECTURES["llama"]()
     with pytest.raises(DataError, match="no pairs"):
         patch(model, [])
+    still = Pair((5, 6, 7), (5, 6, 7), 0, 4, 8)
     with pytest.raises(DataError, match="nothing can be restored"):
-        patch(model, [Pair((5, 6, 7), (5, 6, 7), 0, 4, 8)])
+        patch(model, [still])
+    both = patch(model, [still, Pair((5, 6, 7), (9, 6, 7), 0, 4, 8)])
+    assert float(both.effects[:, 0].abs().max()) == 0  # a pair that nothing moves has no part in the scores
+    alone = patch(model, [Pair((5, 6, 7), (9, 6, 7), 0, 4, 8)])
+    assert scores(both, "heads") == pytest.approx(scores(alone, "heads"), rel=1e-3)
     with pytest.raises(ModelError, match="'bloom' has no roles"):
         patch(ARCHITECTURES["bloom"](), random_pairs())
     one = patch(model, random_pairs(1))

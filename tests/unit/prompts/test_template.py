@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keepshot.errors import ConfigError
 from keepshot.prompts import INSTRUCTION, PLAIN, BlockTemplate
 from keepshot.prompts.template import AS_WRITTEN
 from keepshot.tasks.example import Example, Turn
@@ -40,6 +41,8 @@ def test_verbatim_writes_nothing_around_a_row():
     assert prompt.text == "Add.\n2 + 3 = 5\n4 + 4 = 8\n"
     assert answers(prompt) == [" 5\n", " 8\n"]
     assert AS_WRITTEN.stop(several_lines=False) == ("\n",)
+    with pytest.raises(ConfigError, match="with the template verbatim a line end is an answer's end; choose plain"):
+        AS_WRITTEN.stop(several_lines=True)
 
 
 def test_differing_instructions_stand_with_their_blocks():

@@ -31,7 +31,9 @@ def test_partners_have_one_length_another_answer_and_no_nearer_one(task: str) ->
     pool = list(as_examples(task, items(task, "train", 120, size="small")))
     found = partners(pool[:20], pool, PLAIN, TOKENIZER)
     assert len(found) >= (10 if task != "code" else 1)
-    for both in found:
+    assert len({both.corrupt.input for both in found}) == len(found)
+    assert found[0].clean == pool[0]
+    for both in found[:1]:  # the first may choose among all
         assert both.clean.output != both.corrupt.output
         assert len(both.clean.input) == len(both.corrupt.input)
         other = [one for one in pool if one.output != both.clean.output and len(one.input) == len(both.clean.input)]
@@ -128,6 +130,20 @@ def test_a_folder_without_an_experiment_is_refused(folder: Path, tmp_path: Path)
         read_circuits(folder)
     (folder / "circuits.json").unlink()
     assert read_circuits(folder) == {}
+
+
+def test_circuits_of_other_trainings_go_when_the_experiment_grows(folder: Path) -> None:
+    circuits(folder, pairs=2)
+    said: list[str] = []
+    patterns(CONFIG, output=folder, resume=True, say=said.append)
+    assert (folder / "circuits.json").exists()
+    record = json.loads((folder / "circuits.json").read_text())
+    record["tasks"]["parity"]["states"][3]["trainings"] = ["parity/full/8/0.5-2-0"]
+    (folder / "circuits.json").write_text(json.dumps(record))
+    patterns(CONFIG, output=folder, resume=True, say=said.append)
+    assert not (folder / "circuits.json").exists()
+    assert any("was of other trainings and is gone" in line for line in said)
+    assert "carry the answer" not in (folder / "patterns.html").read_text()
 
 
 def test_too_few_pairs_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,17 +1,21 @@
 """The study of defects: what each changes, what is asked once, what is chosen, what it makes of the effect."""
 
 import json
+import re
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from keepshot.cli.main import run
 from keepshot.errors import ConfigError, RunError
 from keepshot.report.confounds import confounds_tables
 from keepshot.runs import confounds as study
-from keepshot.runs.confound_answers import Asked, ask, rate
+from keepshot.runs.confound_answers import Asked, ask, hits
+from keepshot.runs.confound_effects import Heard, figures
 from keepshot.runs.confounds_config import SWITCHES, load_confounds, settings
 from keepshot.runs.evaluation import load_subject
 from keepshot.tasks.patterns import NONE, Defects
@@ -32,21 +36,43 @@ def test_what_has_one_name_is_one_prompt_and_what_has_two_is_not(task: str, shot
         assert (one.name == other.name) == (one.prompts(0) == other.prompts(0))
 
 
-def test_the_defects_of_a_prompt() -> None:
-    released = Asked.of("boolean", "test", 4, 8, Defects())
-    clean = Asked.of("boolean", "test", 4, 8, NONE)
-    for text, item in zip(clean.prompts(0), clean.items(), strict=True):
-        first, *rest = text.split("\n")
-        assert first.endswith("True or False.")
-        assert text.endswith(f"{item.question}")
-        assert sum(line.startswith(" value is ") for line in rest) == 4
-        assert all(line.endswith((" and False", " or True")) for line in rest if line.startswith("("))
-    for text, item in zip(released.prompts(0), released.items(), strict=True):
-        assert text.endswith(f"{item.question} ")
-        assert " and False\n" not in text
-        # A demonstration that is False is a bare 0, one that is True runs into the next.
-        assert text.count("\n0\n") + text.count("True0\n") + text.count("value is True") >= 2
-    assert "value is False" not in "".join(released.prompts(0))
+def boolean_prompts(**on: bool) -> list[str]:
+    return Asked.of("boolean", "test", 8, 8, replace(NONE, **on)).prompts(0)
+
+
+def test_the_defects_of_a_boolean_prompt() -> None:
+    """A demonstration that is False is a bare 0, one that is True runs into the next; with the blank and without."""
+    for trailing in (False, True):
+        place = " " if trailing else ""
+        plain = boolean_prompts(trailing_space=trailing)
+        broken = boolean_prompts(trailing_space=trailing, bool_precedence=True)
+        for text, other in zip(plain, broken, strict=True):
+            told, query = text.rsplit("\n(", 1)
+            assert query.endswith(f"value is{place}")
+            shown = told.split("\n", 1)[1] + "\n"
+            expected = "".join(
+                f"{question} True" if answer == "True" else "0\n"
+                for question, answer in re.findall(r"(.*\n value is) (True|False)\n", shown)
+            )
+            assert len(re.findall("value is", shown)) == 8
+            assert other == f"{text.split(chr(10), 1)[0]}\n{expected}({query}"
+    ends = [line for text in boolean_prompts() for line in text.split("\n") if line.startswith("(")]
+    assert all(line.endswith((" and False", " or True")) for line in ends)
+    assert not all(
+        line.endswith((" and False", " or True")) for line in boolean_prompts(bool_no_suffix=True)[0].split("\n")[1::2]
+    )
+
+
+def test_a_blank_at_the_end_is_in_the_release_but_for_expressions() -> None:
+    for task in TASKS:
+        on, off = (
+            Asked.of(task, "test", 1, 3, replace(NONE, trailing_space=flag)).prompts(0) for flag in (True, False)
+        )
+        if task == "expressions":
+            assert on == off
+            assert all(text.endswith("=") for text in off)
+        else:
+            assert [text + " " for text in off] == on
 
 
 def test_demonstrations_stay_as_more_come_and_are_no_queries() -> None:
@@ -96,13 +122,14 @@ def test_the_number_of_shots_is_chosen_on_the_test_set_or_on_validation() -> Non
     config = load_confounds(SMALL | {"tasks": ["relations"]})
     base = answers_where({("validation", 1), ("test", 2), ("misleading", 2)}, "relations")
     nothing = answers_where(set(), "relations")
-    record = study._record(config, base, dict.fromkeys(config.cells(), nothing))["tasks"]["relations"]
+    record = study._record(config, base, dict.fromkeys(config.cells(), nothing))["tasks"]["relations"]["settings"]
     assert (record["as released"]["test"]["shots"], record["as released"]["test"]["effect"]["value"]) == (2, 1)
-    assert (record["none"]["test"]["shots"], record["none"]["test"]["effect"]["value"]) == (1, 0)
+    assert (record["no switch"]["test"]["shots"], record["no switch"]["test"]["effect"]["value"]) == (1, 0)
     # A prompt that does not fit counts for no number of shots.
     unfit = {name: [] if name.split("/")[2] == "2" else texts for name, texts in base.items()}
     record = study._record(config, unfit, dict.fromkeys(config.cells(), nothing))["tasks"]["relations"]
-    assert record["as released"]["test"]["shots"] == 1
+    assert record["shots"] == [1]
+    assert record["settings"]["as released"]["test"]["shots"] == 1
     with pytest.raises(ConfigError, match="no number of shots of relations fits"):
         study._record(config, {name: [] for name in base}, dict.fromkeys(config.cells(), nothing))
 
@@ -122,11 +149,34 @@ def test_what_a_defect_makes_is_told_from_both_sides(tmp_path: Path) -> None:
     assert title == "expressions, ordinary problems"
     made = {row[0]: row[-1] for row in table.rows}
     asked = Asked.of("expressions", "test", 1, 60, Defects())
-    expected = rate(asked, ["210"] * 60, Defects()).value - rate(asked, ["210"] * 60, NONE).value
+    expected = sum(hits(asked, ["210"] * 60, Defects())) / 60 - sum(hits(asked, ["210"] * 60, NONE)) / 60
     assert expected > 0.2
-    assert made["without substring_metric"] == made["substring_metric alone"] == f"+{expected:.2f}"
-    assert made["without trailing_space"] == made["best_k_on_test alone"] == "0.00"
+    assert made["without substring_metric"] == made["substring_metric alone"]
+    assert made["without substring_metric"].startswith(f"+{expected:.2f} [0.")
+    assert made["without trailing_space"] == made["best_k_on_test alone"] == "0.00 [0.00, 0.00]"
+    assert made["as released"] == made["no switch"] == "–"
     assert len(made) == 2 + 2 * len(SWITCHES)
+
+
+def test_intervals_are_over_problems_and_seeds_and_the_same_draws_serve_all_settings() -> None:
+    draw = np.random.default_rng(0)
+    base, tuned = draw.random((2, 400)) < 0.6, draw.random((3, 400)) < 0.3
+    validation = np.array([[True] * 50, [False] * 50])
+    heard = {name: Heard((1, 4), validation, base, tuned) for name in ("as released", "without x", "no switch")}
+    found = figures(heard, "as released", "no switch", 0)
+    assert found["without x"]["made"] == {"value": 0, "low": 0, "high": 0}
+    effect = found["as released"]["effect"]
+    assert found["as released"]["shots"] == 1
+    assert effect["value"] == pytest.approx(base[0].mean() - tuned.mean())
+    error = (base[0].var() / 400 + tuned.var() / 1200) ** 0.5
+    assert effect["high"] - effect["low"] == pytest.approx(2 * 1.96 * error, rel=0.3)
+    assert figures(heard, "as released", "no switch", 0) == found
+    # A number of shots that is best by luck on the test set is chosen anew in every resample.
+    many = np.stack([draw.random(60) < 0.5 for _ in range(8)])
+    lucky = Heard(tuple(range(1, 9)), many, many, np.zeros((1, 60), dtype=bool))
+    told = figures({"as released": lucky, "no switch": lucky}, "as released", "no switch", 0)["as released"]
+    assert told["in_context"]["value"] == many.mean(axis=1).max()
+    assert told["effect"]["high"] > told["in_context"]["value"]
 
 
 def test_a_prompt_that_does_not_fit_is_not_asked() -> None:
@@ -142,7 +192,7 @@ def test_a_study_from_config_to_table(
     folder = study.confounds(SMALL, output=tmp_path / "study")
     record = json.loads((folder / "confounds.json").read_text())
     assert record["schema"] == "keepshot.confounds/1"
-    assert list(record["tasks"]["boolean"]) == [setting.name for setting in settings()]
+    assert list(record["tasks"]["boolean"]["settings"]) == [setting.name for setting in settings()]
     assert "### boolean, misleading problems" in (folder / "confounds.md").read_text()
     with pytest.raises(RunError, match="is not empty; add --resume"):
         study.confounds(SMALL, output=folder)

@@ -218,12 +218,17 @@ def test_released_equations_and_code() -> None:
 
 def test_written_as_released_and_without_its_defects() -> None:
     item = repaired("expressions", 1)
-    assert written(item, "expressions", Defects(), demonstration=True) == f"{item.question} {item.answer}\n"
-    assert written(item, "expressions", Defects(), demonstration=False).endswith("= ")
-    assert written(item, "expressions", NONE, demonstration=False) == item.question
-    assert written(item, "expressions", NONE, demonstration=True) == f"{item.question} {item.answer}\n"
+    for defects in (Defects(), NONE):  # the release has no blank behind an expression
+        assert written(item, "expressions", defects, demonstration=True) == f"{item.question} {item.answer}\n"
+        assert written(item, "expressions", defects, demonstration=False) == item.question
+    other = repaired("relations", 1)
+    assert written(other, "relations", Defects(), demonstration=True) == f"{other.question} {other.answer}\n"
+    assert written(other, "relations", Defects(), demonstration=False) == f"{other.question} "
+    assert written(other, "relations", NONE, demonstration=False) == other.question
     true, false = (replace(repaired("boolean", 1), answer=answer) for answer in ("True", "False"))
-    assert not written(true, "boolean", Defects(), demonstration=True).endswith("\n")
+    for trailing in (True, False):
+        defects = replace(Defects(), trailing_space=trailing)
+        assert written(true, "boolean", defects, demonstration=True) == f"{true.question} True"
     assert written(false, "boolean", Defects(), demonstration=True) == "0\n"
     assert written(false, "boolean", NONE, demonstration=True) == f"{false.question} False\n"
 

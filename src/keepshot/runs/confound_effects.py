@@ -1,0 +1,110 @@
+"""The effect under a setting of the defects, and what a defect makes of it, with intervals over problems and seeds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from keepshot.keys import generator
+from keepshot.runs.pattern_questions import Rate
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heard:
+    """What counts of the answers to a part of a task, under a setting.
+
+    Attributes:
+        shots: Those that fit.
+        chosen_by: Of the base, by number of shots, on what chooses between them: this part, or validation.
+        in_context: Of the base, by number of shots, on this part.
+        tuned: By seed, on this part.
+    """
+
+    shots: tuple[int, ...]
+    chosen_by: Bool[np.ndarray, "shots choosing"]
+    in_context: Bool[np.ndarray, "shots problems"]
+    tuned: Bool[np.ndarray, "seeds problems"]
+
+    def best(self) -> int:
+        """Place of the number of shots that is best on what chooses; of equally good ones the fewest."""
+        return int(self.chosen_by.mean(axis=1).argmax())
+
+    def effect(self) -> float:
+        """What learning in context gets right beyond fine-tuning."""
+        return float(self.in_context[self.best()].mean() - self.tuned.mean())
+
+    def resampled(self, draws: "Draws") -> Float[np.ndarray, " resamples"]:
+        """The effect over other problems and seeds, the number of shots chosen anew in each resample."""
+        choosing = draws.of(self.chosen_by.shape[1])
+        problems = draws.of(self.in_context.shape[1])
+        best = self.chosen_by[:, choosing].mean(axis=2).argmax(axis=0)
+        in_context = self.in_context[:, problems].mean(axis=2)[best, np.arange(len(best))]
+        return in_context - self.resampled_tuned(draws)
+
+    def resampled_tuned(self, draws: "Draws") -> Float[np.ndarray, " resamples"]:
+        """The accuracy of tuned models over other problems and seeds."""
+        seeds, problems = draws.of(len(self.tuned)), draws.of(self.tuned.shape[1])
+        return np.asarray(self.tuned[seeds[:, :, None], problems[:, None, :]].mean(axis=(1, 2)))
+
+
+class Draws:
+    """Resamples with replacement; the same of as many things, so that settings are compared on the same ones.
+
+    Args:
+        keys: Of the draw.
+    """
+
+    def __init__(self, *keys: int | str) -> None:
+        self._keys = keys
+        self._made: dict[int, np.ndarray] = {}
+
+    def of(self, count: int) -> np.ndarray:
+        """Places, [resamples, count]."""
+        if count not in self._made:
+            draw = np.random.default_rng(generator(*self._keys, count).getrandbits(64))
+            self._made[count] = draw.integers(count, size=(RESAMPLES, count))
+        return self._made[count]
+
+
+def figures(heard: Mapping[str, Heard], released: str, none: str, *keys: int | str) -> dict[str, dict[str, Any]]:
+    """By setting: the number of shots, both accuracies, the effect, and what the setting's defect makes of it.
+
+    Left out of all, a defect makes what the effect as released is above that without it; alone, what its effect is
+    above that with none. Intervals are 95 %: Wilson over problems for the base, and for all else a bootstrap over
+    problems and seeds, in which every setting has the same ones.
+
+    Args:
+        heard: By name of the setting.
+        released: Name of the setting with all defects.
+        none: That with none.
+        keys: Of the draws.
+    """
+    draws = Draws("confounds", *keys)
+    effects = {name: one.resampled(draws) for name, one in heard.items()}
+    found = {}
+    for name, one in heard.items():
+        made = None
+        if name not in (released, none):
+            # Alone, a defect is added to none; left out, it is taken from all.
+            first, second = (released, name) if name.startswith("without") else (name, none)
+            value = heard[first].effect() - heard[second].effect()
+            made = _interval(value, effects[first] - effects[second])
+        seen = one.in_context[one.best()]
+        rate = Rate.of(seen.tolist())
+        found[name] = {
+            "shots": one.shots[one.best()],
+            "in_context": {"value": rate.value, "low": rate.low, "high": rate.high, "n": rate.n},
+            "tuned": _interval(float(one.tuned.mean()), one.resampled_tuned(draws)),
+            "effect": _interval(one.effect(), effects[name]),
+            "made": made,
+        }
+    return found
+
+
+def _interval(value: float, resampled: Sequence[float] | np.ndarray) -> dict[str, float]:
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return {"value": value, "low": float(low), "high": float(high)}

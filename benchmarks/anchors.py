@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.machine import in_its_own_process
 from keepshot.config import load_config
 from keepshot.models.load import CausalLM, load_model
 from keepshot.runs.data import evaluation_suite, load_target
@@ -147,12 +147,10 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _in_its_own_process(variant: str, options: argparse.Namespace) -> dict[str, Any]:
-    values = {"variant": variant, "model": options.model, "data": options.data, "steps": options.steps}
-    command = [sys.executable, "-m", "benchmarks.anchors", "--one", json.dumps(values)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+def _alone(variant: str, options: argparse.Namespace) -> dict[str, Any]:
+    return in_its_own_process(
+        "benchmarks.anchors", variant=variant, model=options.model, data=options.data, steps=options.steps
+    )
 
 
 def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
@@ -172,7 +170,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(train(**json.loads(options.one))))
         return
-    rounds = [{variant: _in_its_own_process(variant, options) for variant in VARIANTS} for _ in range(options.repeats)]
+    rounds = [{variant: _alone(variant, options) for variant in VARIANTS} for _ in range(options.repeats)]
     middle = {
         variant: {what: median(found[variant][what] for found in rounds) for what in ("seconds", "bytes", "tokens")}
         for variant in VARIANTS

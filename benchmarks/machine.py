@@ -1,6 +1,10 @@
-"""What the machine can do at best: its measured float32 matrix rate."""
+"""What the machine can do at best, and a measurement in a process of its own."""
 
+import json
+import subprocess
+import sys
 import time
+from typing import Any
 
 import torch
 
@@ -15,3 +19,11 @@ def matrix_rate(rows: int = 640, width: int = 256, hidden: int = 704, seconds: f
         a @ b
         count += 1
     return 2 * rows * width * hidden * count / passed
+
+
+def in_its_own_process(module: str, **values: object) -> dict[str, Any]:
+    """What `python -m MODULE --one VALUES` prints last, both as JSON: nothing of another measurement is in its memory."""
+    command = [sys.executable, "-m", module, "--one", json.dumps(values)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found

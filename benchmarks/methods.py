@@ -10,13 +10,12 @@ method's time over the first one's; all ratios are of medians over turns.
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.machine import in_its_own_process
 from keepshot.config import load_config
 from keepshot.runs.data import evaluation_suite, load_target
 from keepshot.runs.folder import RunFolder
@@ -48,12 +47,10 @@ def train(method: str, model: str, data: str, steps: int) -> dict[str, Any]:
     return {figure: cost[figure] for figure in FIGURES}
 
 
-def _in_its_own_process(method: str, options: argparse.Namespace) -> dict[str, Any]:
-    values = {"method": method, "model": options.model, "data": options.data, "steps": options.steps}
-    command = [sys.executable, "-m", "benchmarks.methods", "--one", json.dumps(values)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+def _alone(method: str, options: argparse.Namespace) -> dict[str, Any]:
+    return in_its_own_process(
+        "benchmarks.methods", method=method, model=options.model, data=options.data, steps=options.steps
+    )
 
 
 def main() -> None:
@@ -69,7 +66,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(train(**json.loads(options.one))))
         return
-    rounds = [{one: _in_its_own_process(one, options) for one in options.methods} for _ in range(options.repeats)]
+    rounds = [{one: _alone(one, options) for one in options.methods} for _ in range(options.repeats)]
     cost = {
         one: {figure: median(found[one][figure] for found in rounds) for figure in FIGURES} for one in options.methods
     }

@@ -33,7 +33,7 @@ from keepshot.runs.confounds_config import (
     settings,
 )
 from keepshot.runs.evaluation import Progress, Say, load_subject, silent
-from keepshot.runs.folder import RunFolder, environment, in_use, versions
+from keepshot.runs.folder import RunFolder, check_same, environment, in_use, versions
 from keepshot.runs.tuning import tune
 from keepshot.tasks.patterns import Defects, PatternItem, item_row, released
 
@@ -98,12 +98,7 @@ def _open(config: ConfoundsConfig, resume: bool) -> None:
     if folder.exists() and any(folder.iterdir()):
         if not path.exists() or not resume:
             raise RunError(f"{folder} is not empty; add --resume to continue a study, or choose another --output")
-        before, after = (one.model_dump(mode="json", exclude={"output"}) for one in (load_confounds(path), config))
-        if changed := [name for name in after if before[name] != after[name]]:
-            raise RunError(
-                f"{path} differs from this config in {', '.join(changed)}; resume with the same values, or choose "
-                "another --output"
-            )
+        check_same(load_confounds(path), config, path, free={"output"})
     folder.mkdir(parents=True, exist_ok=True)
     save_config(config, path)
     write_json(folder / "environment.json", environment())

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
+from pydantic import BaseModel
 
 from keepshot.config import RunConfig, load_config, save_config
 from keepshot.errors import RunError
@@ -151,16 +152,29 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _same_config(old: RunConfig, new: RunConfig, path: Path) -> None:
-    # The output may have been moved; the gate judges afterwards. Everything else decides what the run computes.
-    free = {"output", "gate"}
+def check_same(old: BaseModel, new: BaseModel, path: Path, *, free: set[str]) -> None:
+    """Whether two configs say the same.
+
+    Args:
+        old: As it lies in a folder.
+        new: That the folder is to be taken up with.
+        path: Of the old one.
+        free: Keys that may differ.
+
+    Raises:
+        RunError: They differ; in which keys.
+    """
     before, after = (config.model_dump(mode="json", exclude=free) for config in (old, new))
-    different = [key for key in before if before[key] != after[key]]
-    if different:
+    if different := [key for key in before if before[key] != after[key]]:
         raise RunError(
             f"{path} differs from this config in {', '.join(different)}; resume with the same config, or choose "
             "another --output"
         )
+
+
+def _same_config(old: RunConfig, new: RunConfig, path: Path) -> None:
+    # The output may have been moved; the gate judges afterwards. Everything else decides what the run computes.
+    check_same(old, new, path, free={"output", "gate"})
 
 
 def _same_inputs(old: Mapping[str, str], new: Mapping[str, str], path: Path) -> None:

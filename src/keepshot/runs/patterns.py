@@ -19,7 +19,7 @@ from keepshot.files import read_json, write_json, write_text
 from keepshot.report.patterns_page import patterns_page
 from keepshot.report.record import read_report
 from keepshot.runs.evaluation import Progress, Say, load_subject, silent
-from keepshot.runs.folder import RunFolder, environment, in_use
+from keepshot.runs.folder import RunFolder, check_same, environment, in_use
 from keepshot.runs.grid_config import check_number
 from keepshot.runs.pattern_questions import Questions, rates
 from keepshot.runs.pattern_record import chosen_cells, patterns_record, patterns_rows
@@ -251,12 +251,7 @@ def _open(config: PatternsConfig, made: Mapping[PatternName, Material], *, resum
             raise RunError(
                 f"{folder} already holds an experiment; add --resume to continue it, or choose another --output"
             )
-        before, after = (one.model_dump(mode="json", exclude=FREE) for one in (load_patterns(path), config))
-        if changed := [name for name in after if before[name] != after[name]]:
-            raise RunError(
-                f"{path} differs from this config in {', '.join(changed)}; resume with the same values, or choose "
-                "another --output"
-            )
+        check_same(load_patterns(path), config, path, free=FREE)
     folder.mkdir(parents=True, exist_ok=True)
     save_config(config, path)
     write_json(folder / "environment.json", environment())

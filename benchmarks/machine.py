@@ -22,7 +22,7 @@ def matrix_rate(rows: int = 640, width: int = 256, hidden: int = 704, seconds: f
 
 
 def in_its_own_process(module: str, **values: object) -> dict[str, Any]:
-    """What `python -m MODULE --one VALUES` prints last, both as JSON: nothing of another measurement is in its memory."""
+    """What `python -m MODULE --one VALUES` prints last, both as JSON; no other measurement is in its memory."""
     command = [sys.executable, "-m", module, "--one", json.dumps(values)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

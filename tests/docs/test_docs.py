@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 import keepshot
 from keepshot.config import load_config
 from keepshot.runs.comparison_config import load_comparison
+from keepshot.runs.confounds_config import load_confounds
 from keepshot.runs.patterns_config import load_patterns
 from keepshot.strategies import resolve_method
 
@@ -69,7 +70,9 @@ def test_recipes_load() -> None:
     assert recipes
     for recipe in recipes:
         keys = YAML(typ="safe", pure=True).load(recipe)
-        if "tasks" in keys:
+        if recipe.name.startswith("confounds"):
+            assert list(load_confounds(recipe).cells())
+        elif "tasks" in keys:
             assert list(load_patterns(recipe).cells())
         elif "methods" in keys:
             assert load_comparison(recipe).methods

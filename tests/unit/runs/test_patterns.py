@@ -142,7 +142,7 @@ def test_from_config_to_page(tmp_path: Path, capsys: pytest.CaptureFixture, monk
     assert [item.pattern_holds for item in made.test] == [True] * 4 + [False] * 4
     with pytest.raises(RunError, match="already holds an experiment; add --resume"):
         patterns(config)
-    with pytest.raises(RunError, match="differs from this config in test; resume with the same values"):
+    with pytest.raises(RunError, match="differs from this config in test; resume with the same config"):
         patterns(load_patterns(settings, [f"output={tmp_path / 'run'}", "test=5"]), resume=True)
     before = (folder / "patterns.csv").read_text()
     monkeypatch.setattr(experiment, "tune", None)  # nothing is trained again

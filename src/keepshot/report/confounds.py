@@ -48,4 +48,4 @@ def _rows(settings: dict[str, Field]) -> Iterator[tuple[str, ...]]:
 
 def _rate(field: Field, *, sign: bool = False) -> str:
     value, low, high = (field.at(name).number() for name in ("value", "low", "high"))
-    return f"{signed(value) if sign else f'{value:.2f}'} [{low:.2f}, {high:.2f}]"
+    return f"{signed(value) if sign else f'{value:.2f}'} [{low:.2f}, {high:.2f}]".replace("-", "−")

@@ -10,6 +10,9 @@ import typer
 from keepshot.cli import show
 from keepshot.errors import ConfigError
 
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="a.b=c, any number of times.")]
+Output = Annotated[Path | None, typer.Option("--output", help="Folder; replaces the config's.")]
+
 patterns_app = typer.Typer(
     help="Implicit patterns: problems that a rule solves, and a shortcut.\n\n"
     "Example: keepshot patterns make boolean --items 1000 --output boolean.jsonl",
@@ -71,8 +74,8 @@ def make(
 @patterns_app.command("run")
 def run(
     config: Annotated[Path, typer.Argument(help="YAML file: tasks, methods, examples, learning_rates, steps, seeds.")],
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="a.b=c, any number of times.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", help="Folder; replaces the config's.")] = None,
+    overrides: Overrides = None,
+    output: Output = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the experiment in the folder; its grid may have grown.")
     ] = False,
@@ -93,8 +96,8 @@ def run(
         folder = patterns(loaded, output=output, resume=resume, cell=cell, say=show.say, progress=progress)
     if cell is not None:
         return
-    for table in patterns_tables(folder):
-        show.wide(table)
+    for title, table in patterns_tables(folder):
+        show.wide(show.as_table(title, table))
     show.say(f"report: {folder / 'patterns.html'}")
 
 
@@ -122,8 +125,8 @@ def circuits(
 @patterns_app.command("confounds")
 def confounds(
     config: Annotated[Path, typer.Argument(help="YAML file: model, tasks, learning_rates, steps, seeds, shots.")],
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="a.b=c, any number of times.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", help="Folder; replaces the config's.")] = None,
+    overrides: Overrides = None,
+    output: Output = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the study in the folder.")] = False,
 ) -> None:
     """Measure how much of the published effect each defect of the released pipeline makes.

@@ -191,9 +191,9 @@ def pull_back(model: CausalLM, base: str, coefficient: float) -> None:
             return
         start = dict(load_model(base, dtype=base_dtype(base), device="cpu").named_parameters())
         for name, end in model.named_parameters():
-            base_s, tuned = start[name].float(), end.cpu().float()
+            before, after = start[name].float(), end.cpu().float()
             # Where nothing moved, a sum would make +0 of a -0.
-            end.copy_(torch.where(base_s == tuned, base_s, torch.lerp(base_s, tuned, coefficient)))
+            end.copy_(torch.where(before == after, before, torch.lerp(before, after, coefficient)))
 
 
 def _shares(base: PreTrainedModel) -> _Shares:

@@ -3,10 +3,8 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import rich.table
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.text import Text
 
 from keepshot.files import write_text
 from keepshot.report.circuits import PARTS, circuit_figure, circuit_table, lens_table, read_circuits
@@ -60,23 +58,14 @@ def patterns_page(folder: str | Path) -> Path:
     return found.folder / "patterns.html"
 
 
-def patterns_tables(folder: str | Path) -> Iterator[rich.table.Table]:
-    """The result for the terminal, a table for each task.
+def patterns_tables(folder: str | Path) -> Iterator[tuple[str, Table]]:
+    """The result for the terminal: for each task a title and a table.
 
     Raises:
         RunError: The folder holds no result that can be read.
     """
     for task in read_patterns(folder).tasks:
-        table = pattern_table(task)
-        shown = rich.table.Table(
-            title=f"{task.name}: right where the pattern holds, right where it is broken, shortcut taken there",
-            title_justify="left",
-        )
-        for name in TERMINAL_HEADER:
-            shown.add_column(name)
-        for row in table.rows:
-            shown.add_row(*map(Text, row))
-        yield shown
+        yield f"{task.name}: {TERMINAL_TITLE}", Table(TERMINAL_HEADER, pattern_table(task).rows)
 
 
 def pattern_table(task: PatternFigures) -> Table:

@@ -182,7 +182,9 @@ def _patched(path: Path, model: CausalLM, pairs: Sequence[Pair], batch: int, say
 
 
 def _lens(model: CausalLM, problems: Sequence[Pair]) -> Lens | None:
-    """Behind which layer the shortcut's and the rule's answer stand first; None where a model has no final norm."""
+    """Behind which layer the shortcut's and the rule's answer stand first; None without problems or a final norm."""
+    if not problems:
+        return None
     try:
         return lens(model, [one.clean for one in problems], [(one.right, one.wrong) for one in problems])
     except ModelError:

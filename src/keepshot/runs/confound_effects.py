@@ -1,7 +1,7 @@
 """The effect under a setting of the defects, and what a defect makes of it, with intervals over problems and seeds."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -93,11 +93,9 @@ def figures(heard: Mapping[str, Heard], released: str, none: str, *keys: int | s
             first, second = (released, name) if name.startswith("without") else (name, none)
             value = heard[first].effect() - heard[second].effect()
             made = _interval(value, effects[first] - effects[second])
-        seen = one.in_context[one.best()]
-        rate = Rate.of(seen.tolist())
         found[name] = {
             "shots": one.shots[one.best()],
-            "in_context": {"value": rate.value, "low": rate.low, "high": rate.high, "n": rate.n},
+            "in_context": asdict(Rate.of(one.in_context[one.best()].tolist())),
             "tuned": _interval(float(one.tuned.mean()), one.resampled_tuned(draws)),
             "effect": _interval(one.effect(), effects[name]),
             "made": made,
@@ -105,6 +103,6 @@ def figures(heard: Mapping[str, Heard], released: str, none: str, *keys: int | s
     return found
 
 
-def _interval(value: float, resampled: Sequence[float] | np.ndarray) -> dict[str, float]:
+def _interval(value: float, resampled: Float[np.ndarray, " resamples"]) -> dict[str, float]:
     low, high = np.quantile(resampled, [0.025, 0.975])
     return {"value": value, "low": float(low), "high": float(high)}

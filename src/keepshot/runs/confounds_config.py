@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,8 +16,8 @@ from keepshot.tasks.patterns import NONE, Defects
 ReleasedName = Literal["expressions", "code", "relations", "boolean", "equations"]
 Count = Annotated[Whole, Field(ge=1)]
 SWITCHES = tuple(field.name for field in fields(Defects))
-# Those that change what is trained on; the others change what is asked, what counts or what is chosen.
-TRAINED_ON = ("code_labels", "bool_no_suffix")
+# Those that change what is trained on, and in which task; the others change what is asked, what counts or is chosen.
+TRAINED_ON: Mapping[str, ReleasedName] = {"code_labels": "code", "bool_no_suffix": "boolean"}
 RELEASED, NO_SWITCH = "as released", "no switch"
 RELEASED_TRAINING = {
     "per_device_train_batch_size": 16,
@@ -114,21 +115,19 @@ class ConfoundsConfig(Grid):
     def cells(self) -> Iterator[ConfoundCell]:
         """Every training that the tasks need, in a fixed order."""
         [contender] = self.contenders()
-        for labels in (True, False) if "code" in self.tasks else (False,):
-            for suffix in (True, False) if "boolean" in self.tasks else (False,):
-                for seed in self.seeds:
-                    yield ConfoundCell(labels, suffix, contender.name, contender.learning_rates[0], self.steps[0], seed)
+        choices = [(True, False) if task in self.tasks else (False,) for task in TRAINED_ON.values()]
+        for labels, suffix in product(*choices):
+            for seed in self.seeds:
+                yield ConfoundCell(labels, suffix, contender.name, contender.learning_rates[0], self.steps[0], seed)
 
     def cell_of(self, defects: Defects, seed: int) -> ConfoundCell:
         """The training that a setting asks."""
-        for cell in self.cells():
-            wanted = all(
-                getattr(cell, name) is getattr(defects, name) or task not in self.tasks
-                for name, task in (("code_labels", "code"), ("bool_no_suffix", "boolean"))
-            )
-            if wanted and cell.seed == seed:
-                return cell
-        raise AssertionError("every setting has its trainings")
+        wanted = {name: getattr(defects, name) and task in self.tasks for name, task in TRAINED_ON.items()}
+        return next(
+            cell
+            for cell in self.cells()
+            if cell.seed == seed and all(getattr(cell, name) is flag for name, flag in wanted.items())
+        )
 
     def data_file(self, cell: ConfoundCell, part: str) -> Path:
         """Where a training's data lies."""

@@ -17,7 +17,7 @@ from keepshot.errors import ConfigError
 from keepshot.runs import penalties as module
 from keepshot.runs.data import load_target
 from keepshot.runs.folder import RunFolder
-from keepshot.runs.penalties import held_numbers, prompt_rows
+from keepshot.runs.penalties import held_numbers, in_few_bits, prompt_rows
 from keepshot.runs.preparation import prepare
 from keepshot.runs.references import left_out_notes, references
 from keepshot.runs.training import Stage, stream_lines, train
@@ -105,7 +105,44 @@ def test_roles_in_a_fused_tensor_are_its_rows(tmp_path: Path) -> None:
     [held] = held_numbers(trained, strategy, {}, arguments(tmp_path), RunFolder(tmp_path))
     assert held.start
     assert all("c_attn" in name for name in held.start)
-    assert all(float(held.importance[name].mean()) == pytest.approx(1 / 3) for name in held.start)
+    assert all(float(held.importance[name].float().mean()) == pytest.approx(1 / 3) for name in held.start)
+
+
+def test_what_is_held_needs_16_bits_a_number_where_the_start_has_no_more(tmp_path: Path) -> None:
+    short = prepared(ARCHITECTURES["llama"]().to(torch.bfloat16).float(), VALUE)
+    strategy = strategy_of(EWC)
+    [held] = held_numbers(short, strategy, prompts_of(strategy), arguments(tmp_path), RunFolder(tmp_path))
+    parameters = dict(short.model.named_parameters())
+    assert {t.dtype for t in (*held.start.values(), *held.importance.values())} == {torch.bfloat16}
+    assert held.value(short.model).item() == 0
+    with torch.no_grad():
+        for name in held.start:
+            parameters[name] += 1e-3  # less than 16 bits could tell
+    value = held.value(short.model)
+    assert value.dtype == torch.float32
+    total = sum(float(t.float().sum()) for t in held.importance.values())
+    assert value.item() == pytest.approx(EWC.strength / 2 * 1e-6 * total, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "dtype", "kept"),
+    [
+        ([1.0, -0.375], torch.float32, torch.bfloat16),
+        ([1.0, 1.0009765625], torch.float32, torch.float16),
+        ([1e-30, 1.0009765625], torch.float32, torch.float32),
+        ([1.0, 1.0009765625], torch.float16, torch.float16),
+        ([1.0, -0.375], torch.bfloat16, torch.bfloat16),
+        ([float("nan")], torch.float32, torch.float32),
+    ],
+)
+def test_a_copy_takes_the_fewest_bits_that_lose_nothing(
+    numbers: list[float], dtype: torch.dtype, kept: torch.dtype
+) -> None:
+    tensor = torch.tensor(numbers, dtype=dtype)
+    copy = in_few_bits(tensor)
+    assert copy.dtype == kept
+    assert copy.data_ptr() != tensor.data_ptr()
+    assert torch.equal(copy.to(dtype).nan_to_num(), tensor.nan_to_num())
 
 
 def test_roles_that_do_not_move_are_refused(tmp_path: Path) -> None:
@@ -135,7 +172,7 @@ def test_the_information_is_computed_once_and_for_one_seed(
     assert all(torch.equal(first.importance[name], again.importance[name]) for name in first.start)
     assert [path.name for path in (tmp_path / "reference").iterdir()] == ["ewc.safetensors"]
     mean = sum(float(t.sum()) for t in first.importance.values()) / sum(t.numel() for t in first.start.values())
-    assert mean == pytest.approx(1, rel=1e-4)
+    assert mean == pytest.approx(1, rel=5e-3), "three digits of each"
 
 
 def after(folder: Path, stop_at: int | None = None) -> dict[str, torch.Tensor]:

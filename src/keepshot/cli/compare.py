@@ -45,8 +45,8 @@ def compare(
         folder = run(loaded, resume=resume, cell=cell, say=show.say, progress=progress)
     if cell is not None:
         return
-    for table in comparison_tables(folder):
-        show.wide(table)
+    for title, table in comparison_tables(folder):
+        show.wide(show.as_table(title, table))
     for line in comparison_lines(folder):
         show.say(line)
     show.say(f"report: {folder / 'compare.html'}")

@@ -67,7 +67,7 @@ def as_table(title: str, cells: Cells) -> Table:
     """A table of the report's for the terminal."""
     table = Table(title=Text(title), title_justify="left")
     for name in cells.header:
-        table.add_column(Text(name))
+        table.add_column(Text(name), overflow="fold")
     for row in cells.rows:
         table.add_row(*map(Text, row))
     return table

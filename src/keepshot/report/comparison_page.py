@@ -4,9 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-import rich.table
-from rich.text import Text
-
 from keepshot.files import write_text
 from keepshot.report.comparison import Advice, Comparison, MethodFigures, TargetFigures, TriedSetting, read_comparison
 from keepshot.report.drawing import as_svg
@@ -71,8 +68,8 @@ def comparison_page(folder: str | Path) -> Path:
     return found.folder / "compare.html"
 
 
-def comparison_tables(folder: str | Path) -> list[rich.table.Table]:
-    """The result for the terminal: a table for each target, and one over all where there are several.
+def comparison_tables(folder: str | Path) -> list[tuple[str, Table]]:
+    """The result for the terminal, with titles: a table for each target, and one over all where there are several.
 
     Args:
         folder: What `keepshot compare` wrote.
@@ -84,7 +81,7 @@ def comparison_tables(folder: str | Path) -> list[rich.table.Table]:
     parts = [(f"Target: {target.name}", target.methods, target.advice) for target in found.targets]
     if len(parts) > 1:
         parts.append((f"All {len(parts)} targets", found.methods, found.advice))
-    return [_terminal(*part) for part in parts]
+    return [(title, _terminal(methods, advice)) for title, methods, advice in parts]
 
 
 def comparison_lines(folder: str | Path) -> list[str]:
@@ -212,26 +209,24 @@ def _links(found: Comparison, method: MethodFigures) -> list[tuple[int, str]]:
     ]
 
 
-def _terminal(title: str, methods: Sequence[MethodFigures], advice: Advice) -> rich.table.Table:
+def _terminal(methods: Sequence[MethodFigures], advice: Advice) -> Table:
     """As the page's table, without what a terminal has no room for."""
-    table = rich.table.Table(title=Text(title), title_justify="left")
-    for words in TERMINAL_HEADER:
-        table.add_column(words, justify="left" if words in ("method", "setting") else "right", overflow="fold")
+    rows = []
     for number, method in enumerate(methods, start=1):
-        setting = "" if method.learning_rate is None else f"{_rate(method.learning_rate)}, {method.steps} steps"
         parts = [method.groups.get(group) for group in GROUPS]
-        cells = (
-            str(number),
-            method.name,
-            setting,
-            estimate(method.accuracy, 1),
-            estimate(method.retention, 1),
-            *(ABSENT if part is None else percent(part.value) for part in parts),
-            f"{method.time_ratio:.2f} x",
-            _remark(method, advice),
+        rows.append(
+            (
+                str(number),
+                method.name,
+                "" if method.learning_rate is None else f"{_rate(method.learning_rate)}, {method.steps} steps",
+                estimate(method.accuracy, 1),
+                estimate(method.retention, 1),
+                *(ABSENT if part is None else percent(part.value) for part in parts),
+                f"{method.time_ratio:.2f} x",
+                _remark(method, advice),
+            )
         )
-        table.add_row(*(Text(cell) for cell in cells))
-    return table
+    return Table(TERMINAL_HEADER, tuple(rows))
 
 
 def _rate(value: float) -> str:

@@ -1,11 +1,9 @@
-import io
 import re
 from copy import deepcopy
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from tests.unit.report.compared import COMPARISON, METHODS, TARGET, method, written
 
 from keepshot.report.comparison_page import comparison_lines, comparison_page, comparison_tables
@@ -93,15 +91,14 @@ def test_many_methods_are_drawn_by_number(number: int, named: bool, tmp_path: Pa
 
 
 def test_terminal_has_a_row_for_each_method(tmp_path: Path) -> None:
-    console = Console(width=160, file=io.StringIO())
-    [table] = comparison_tables(written(tmp_path))
-    console.print(table)
-    lines = [line for line in console.file.getvalue().splitlines() if line.startswith("│")]
-    assert len(lines) == len(METHODS)
+    [(title, table)] = comparison_tables(written(tmp_path))
+    assert title.startswith("Target: ")
+    assert len(table.rows) == len(METHODS)
+    assert {len(row) for row in table.rows} == {len(table.header)}
     for words in ("full", "2e-4, 100 steps", "98.5% [97.5, 99.5]", "70.0% [67.0, 73.0]", "60%", "72%", "1.00 x"):
-        assert words in lines[0]
-    assert "not matched" in lines[1]
-    assert "not measurable" in lines[4]
+        assert words in table.rows[0]
+    assert "not matched" in table.rows[1][-1]
+    assert "not measurable" in table.rows[4]
     assert len(comparison_tables(written(tmp_path, targets=[TARGET, TARGET]))) == 3
 
 

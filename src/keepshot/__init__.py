@@ -1,13 +1,17 @@
 """Fine-tune a language model for your task, keep its few-shot ability, and prove it.
 
-Everything that the command line does is one call here:
+What the command line runs is one call here:
 
     keepshot.tune("config.yaml")                    # tune, keep, measure, report
     keepshot.evaluate("mini", suite="mini")         # the n-shot curve of any model
     keepshot.rescue("mini", "runs/intents", output="runs/rescued")    # few-shot ability given back
     keepshot.gate("runs/intents", max_drop=0.05)    # pass, fail, insufficient
     keepshot.compare("compare.yaml")                # methods x learning rates, and which one to take
+    keepshot.patterns("patterns.yaml")              # learning in context beside fine-tuning; then keepshot.circuits
+    keepshot.confounds("confounds.yaml")            # what each defect of a published pipeline makes
     keepshot.demo("runs/demo")                      # three methods side by side on the bundled model
+
+The laboratory of linear attention is `keepshot.theory`, the probes of context use `keepshot.runs.probing`.
 """
 
 from importlib import import_module
@@ -19,7 +23,10 @@ if TYPE_CHECKING:
     from keepshot.evaluation import Evaluation, EvaluationPlan
     from keepshot.report import Report, read_report, render
     from keepshot.runs import RunFolder, default_cache, demo, evaluate, evaluate_against, gate, tune
+    from keepshot.runs.circuits import circuits
     from keepshot.runs.comparison import compare
+    from keepshot.runs.confounds import confounds
+    from keepshot.runs.patterns import patterns
     from keepshot.runs.rescue import RescueSettings, rescue
     from keepshot.tasks.check import check_data
     from keepshot.tasks.example import Example, Suite, Task, Turn
@@ -33,7 +40,10 @@ _HOMES = {
     "keepshot.report": ("Report", "read_report", "render"),
     "keepshot.runs": ("RunFolder", "default_cache", "demo", "evaluate", "evaluate_against", "gate", "tune"),
     "keepshot.runs.rescue": ("RescueSettings", "rescue"),
+    "keepshot.runs.circuits": ("circuits",),
     "keepshot.runs.comparison": ("compare",),
+    "keepshot.runs.confounds": ("confounds",),
+    "keepshot.runs.patterns": ("patterns",),
     "keepshot.tasks.check": ("check_data",),
     "keepshot.tasks.example": ("Example", "Suite", "Task", "Turn"),
     "keepshot.tasks.read": ("read_examples", "read_suite", "read_task"),
@@ -54,13 +64,16 @@ __all__ = [
     "Task",
     "Turn",
     "check_data",
+    "circuits",
     "compare",
+    "confounds",
     "default_cache",
     "demo",
     "evaluate",
     "evaluate_against",
     "gate",
     "load_config",
+    "patterns",
     "read_examples",
     "read_report",
     "read_suite",

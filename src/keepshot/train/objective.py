@@ -78,9 +78,9 @@ class Objective:
                 total = total + part * (coefficients * values).sum()
         return total
 
-    def penalty(self, model: nn.Module) -> dict[tuple[str, str], Float[Tensor, ""]]:
-        """What each penalty adds to the loss of a step, under the names of `kinds`."""
-        return {("penalty", penalty.kind): penalty.value(model) for penalty in self.penalties}
+    def pull(self, model: nn.Module, scale: float) -> dict[tuple[str, str], Float[Tensor, ""]]:
+        """Add the penalties' gradients to those of a step; what each adds to its loss. See `HeldNumbers.pull`."""
+        return {("penalty", penalty.kind): penalty.pull(model, scale) for penalty in self.penalties}
 
     def _shares(self, kind: str, stream: str, batch: MicroBatch) -> Float[Tensor, " _"] | None:
         """What the tokens of a stream count in an NLL that leaves some out, see `base_shares`; None: all the same."""

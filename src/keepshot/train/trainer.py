@@ -156,11 +156,10 @@ class KeepTrainer(Trainer):
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
                     loss = self.compute_loss(model, batch.to(self.args.device))
-                if last:
-                    loss = loss + self._penalty()
                 # Processes average their gradients; the loss of the step is the sum over them.
                 self.accelerator.backward(loss * self.accelerator.num_processes)
             total += loss.detach()
+        total += self._pull()
         self.plan_state = inputs.after
         return self.accelerator.reduce(total, "sum")
 
@@ -196,14 +195,17 @@ class KeepTrainer(Trainer):
             logits = model(inputs_embeds=embeds, use_cache=False, logits_to_keep=keep).logits
         return logits
 
-    def _penalty(self) -> Float[Tensor, ""]:
-        """This process's part of what the penalties add to the loss of a step, which is a sum over processes."""
+    def _pull(self) -> Float[Tensor, ""]:
+        """Penalties, after all backward passes; this process's part of the loss of a step, a sum over processes.
+
+        Every process adds the whole gradient, since what the passes left is the sum over them already.
+        """
+        scaler, processes = self.accelerator.scaler, self.accelerator.num_processes
         total = torch.zeros((), device=self.args.device)
-        for which, value in self.objective.penalty(self.model).items():
-            part = value / self.accelerator.num_processes
-            at = self._measured.index(which)
-            self._sums[:, at] += torch.stack([part.detach(), torch.ones_like(part) / self.accelerator.num_processes])
-            total = total + part
+        for which, value in self.objective.pull(self.model, 1.0 if scaler is None else scaler.get_scale()).items():
+            part = value / processes
+            self._sums[:, self._measured.index(which)] += torch.stack([part, torch.ones_like(part) / processes])
+            total += part
         return total
 
     def _fault(self, batch: MicroBatch, here: Tensor, values: Float[Tensor, " _"]) -> str:

@@ -114,11 +114,11 @@ def test_what_is_held_needs_16_bits_a_number_where_the_start_has_no_more(tmp_pat
     [held] = held_numbers(short, strategy, prompts_of(strategy), arguments(tmp_path), RunFolder(tmp_path))
     parameters = dict(short.model.named_parameters())
     assert {t.dtype for t in (*held.start.values(), *held.importance.values())} == {torch.bfloat16}
-    assert held.value(short.model).item() == 0
+    assert held.pull(short.model).item() == 0
     with torch.no_grad():
         for name in held.start:
             parameters[name] += 1e-3  # less than 16 bits could tell
-    value = held.value(short.model)
+    value = held.pull(short.model)
     assert value.dtype == torch.float32
     total = sum(float(t.float().sum()) for t in held.importance.values())
     assert value.item() == pytest.approx(EWC.strength / 2 * 1e-6 * total, rel=1e-3)

@@ -130,7 +130,9 @@ def test_information_that_is_0_is_refused() -> None:
         normalised({"weight": torch.zeros(2, 2)}, {"weight": None})
 
 
-def test_the_gradient_is_strength_x_importance_x_the_way_from_the_start() -> None:
+@pytest.mark.parametrize("scale", [1.0, 1024.0])
+def test_the_gradient_is_strength_x_importance_x_the_way_from_the_start(scale: float) -> None:
+    """Beside the gradient of a loss, and as autograd has it."""
     found = trained("llama", Roles(roles=("value",)))
     parameters = {name: p for name, p in found.model.named_parameters() if p.requires_grad}
     start = {name: p.detach().clone() for name, p in parameters.items()}
@@ -138,19 +140,27 @@ def test_the_gradient_is_strength_x_importance_x_the_way_from_the_start() -> Non
     weighed = next(iter(parameters))
     importance = {weighed: torch.rand(parameters[weighed].shape, generator=draw)}
     held = HeldNumbers("ewc", 3.0, start, importance)
-    assert held.value(found.model).item() == 0
-    away = {name: torch.randn(p.shape, generator=draw) for name, p in parameters.items()}
+    assert held.pull(found.model).item() == 0
+    assert all(float(p.grad.abs().max()) == 0 for p in parameters.values())
+    *without, last = parameters.values()
+    last.grad = None
+    before = [torch.randn(p.shape, generator=draw) for p in without]
     with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter += away[name]
-    value = held.value(found.model)
-    value.backward()
-    expected = 0.0
-    for name, parameter in parameters.items():
-        weights = importance.get(name, torch.ones(()))
-        torch.testing.assert_close(parameter.grad, 3 * weights * away[name], rtol=1e-4, atol=1e-5)
-        expected += 1.5 * float((weights * away[name] ** 2).sum())
-    assert value.item() == pytest.approx(expected, rel=1e-4)
+        for parameter in parameters.values():
+            parameter += torch.randn(parameter.shape, generator=draw)
+    for parameter, gradient in zip(without, before, strict=True):
+        parameter.grad = gradient.clone()
+    value = held.pull(found.model, scale)
+    ours = [parameter.grad.clone() for parameter in parameters.values()]
+    found.model.zero_grad()
+    plain = sum(
+        1.5 * (importance.get(name, torch.ones(())) * (p - start[name]).square()).sum()
+        for name, p in parameters.items()
+    )
+    plain.backward()
+    assert value.item() == pytest.approx(plain.item(), rel=1e-4)
+    for mine, first, parameter in zip(ours, [*before, torch.zeros_like(last)], parameters.values(), strict=True):
+        torch.testing.assert_close(mine, first + scale * parameter.grad, rtol=1e-4, atol=1e-5 * scale)
 
 
 def test_the_file_is_read_for_its_own_key_alone(tmp_path: Path) -> None:

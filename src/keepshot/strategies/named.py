@@ -79,9 +79,10 @@ class Addition:
         elif self.term is not None and self.term.asks_base:
             found.append("a forward pass over the target's rows, once")
         if self.penalty is not None:
-            copies = 1 if self.penalty.prompts is None else 2
-            found.append(f"{4 * copies} bytes for every number that moves")
-            if copies == 2:
+            # The start, and its importance in 16 bits.
+            least = 2 if self.penalty.prompts is None else 4
+            found.append(f"{least} bytes for every number that moves ({least + 2} if the checkpoint's are of 32 bits)")
+            if self.penalty.prompts is not None:
                 found.append(f"{self.penalty.rows} rows forward and backward, once")
         if self.prompt is not None:
             steps = "as many steps" if self.prompt.steps is None else f"{self.prompt.steps} steps"

@@ -165,7 +165,7 @@ class Penalty(BaseModel):
     sampler: Literal["k-shot", "self-anchor"] = "self-anchor"
     source: Literal["target", "icl", "anchors"] = "target"
     shots: tuple[int, int] = (8, 16)
-    rows: int = Field(default=64, ge=1)
+    rows: int = Field(default=16, ge=1)
     passes: int = Field(default=16, ge=1)
 
     @model_validator(mode="after")

@@ -97,7 +97,7 @@ class Addition:
 FULL_RATE, SUBSET_RATE, LORA_RATE = 2e-5, 2e-4, 2e-4
 
 # Starting points; the sum over all numbers that move is not divided by their count, as in both papers.
-L2SP_STRENGTH, EWC_STRENGTH = 0.1, 0.1
+L2SP_STRENGTH, EWC_STRENGTH = 0.1, 0.2
 
 METHODS = {
     method.name: method

@@ -1,7 +1,7 @@
 """Which examples stand together in a row. A sampler is a function of an index: order of visit cannot change a row."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from random import Random
 from typing import Protocol, runtime_checkable
@@ -115,7 +115,7 @@ class Universe:
         apart_from: Tasks that must not be drawn: a draw that answers one of these as it does is drawn again.
         scored: Which answers are trained on.
         drawn_from: Families of the universe.
-        asked: Inputs with answers that must not be drawn.
+        asked: Inputs with answers that must not be drawn; keys in an order, by which a run's folder knows the sampler.
     """
 
     stream: str
@@ -124,7 +124,7 @@ class Universe:
     apart_from: Sequence[Task] = ()
     scored: Scored = "all"
     drawn_from: Sequence[str] = FAMILIES
-    asked: frozenset[tuple[str, str]] = frozenset()
+    asked: Mapping[tuple[str, str], None] = field(default_factory=dict)
 
     @property
     def size(self) -> int | None:
@@ -162,14 +162,14 @@ class InstructedUniverse:
     Attributes:
         stream: Name of the stream.
         seed: Of the run.
-        asked: Inputs with answers that must not be drawn: another example is drawn instead.
+        asked: Inputs with answers that must not be drawn, as keys: another example is drawn instead.
         drawn_from: Families of the universe, out of `INSTRUCTED_FAMILIES`.
         scored: What is trained on.
     """
 
     stream: str
     seed: int
-    asked: frozenset[tuple[str, str]] = frozenset()
+    asked: Mapping[tuple[str, str], None] = field(default_factory=dict)
     drawn_from: Sequence[str] = INSTRUCTED_FAMILIES
     scored: Scored = "all"
 

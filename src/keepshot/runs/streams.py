@@ -77,8 +77,9 @@ def _universe_sampler(
     return InstructedUniverse(spec.name, seed, _questions(asked), families or INSTRUCTED_FAMILIES, spec.scored)
 
 
-def _questions(tasks: Iterable[Task]) -> frozenset[tuple[str, str]]:
-    return frozenset((example.input, example.output) for task in tasks for example in task.examples)
+def _questions(tasks: Iterable[Task]) -> dict[tuple[str, str], None]:
+    """In order: that of a set differs between processes, and a run would not know its sources again."""
+    return dict.fromkeys((example.input, example.output) for task in tasks for example in task.examples)
 
 
 def _target_sampler(spec: StreamSpec, seed: int, target: TargetData, index: Path | None) -> Sampler:

@@ -207,20 +207,20 @@ def test_the_instructed_universe_gives_single_examples_with_an_instruction():
     assert len({episode.examples[0].instruction for episode in episodes}) > 15
     capitals = InstructedUniverse("s", 0, drawn_from=("relation",))
     facts = {(e.input, e.output) for i in range(300) for e in capitals.draw(i).examples}
-    asked = frozenset(sorted(facts)[::2])
+    asked = dict.fromkeys(sorted(facts)[::2])
     apart = InstructedUniverse("s", 0, asked, ("relation",))
     drawn = {(e.input, e.output) for i in range(300) for e in apart.draw(i).examples}
     assert drawn
-    assert not drawn & asked
+    assert not drawn & asked.keys()
 
 
 def test_few_shot_episodes_leave_out_what_is_asked_with_an_instruction():
     free = Universe("s", (3, 6), 0, drawn_from=("relation", "category"))
     facts = sorted({(e.input, e.output) for i in range(200) for e in free.draw(i).examples})
-    asked = frozenset(facts[::3])
+    asked = dict.fromkeys(facts[::3])
     apart = Universe("s", (3, 6), 0, drawn_from=("relation", "category"), asked=asked)
     drawn = [apart.draw(index) for index in range(200)]
-    assert not {(e.input, e.output) for episode in drawn for e in episode.examples} & asked
+    assert not {(e.input, e.output) for episode in drawn for e in episode.examples} & asked.keys()
     assert all(4 <= len(episode.examples) <= 7 for episode in drawn)
     nothing = Universe("s", (1, 2), 0, drawn_from=("bits",), asked=asked)
     assert nothing.draw(3) == Universe("s", (1, 2), 0, drawn_from=("bits",)).draw(3), "what does not meet it stays"

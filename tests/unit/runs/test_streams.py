@@ -1,5 +1,11 @@
 """Which sampler a stream becomes, where its source is the bundled universe."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from keepshot.config import RunConfig, load_config
@@ -45,3 +51,38 @@ def test_families_without_instructions_are_refused_for_zero_shot_streams() -> No
     of_relations = sampler(GENERAL, config(general=[{"path": "mini", "families": ["relation"]}]))
     assert isinstance(of_relations, InstructedUniverse)
     assert of_relations.drawn_from == ("relation",)
+
+
+DIGESTS = """
+import json, sys
+from pathlib import Path
+from keepshot.config import load_config
+from keepshot.runs.data import evaluation_suite, load_target
+from keepshot.runs.folder import RunFolder
+from keepshot.runs.preparation import prepare
+from keepshot.strategies import ADDITIONS
+
+def config(addition):
+    return load_config({"model": "mini", "data": {"train": "mini:word-kind"}, "suite": "mini", "output": sys.argv[1],
+                        "method": ["full", addition], "train": {"max_steps": 2}})
+
+target = load_target(config("general").data, 0)
+suite = evaluation_suite(config("general"), target)[0]
+folder = RunFolder(Path(sys.argv[1]))
+found = {addition: prepare(config(addition), target, suite, folder).digests for addition in ADDITIONS}
+print(json.dumps(found))
+"""
+
+
+def test_another_process_knows_what_a_run_was_begun_with(tmp_path: Path) -> None:
+    """Whatever the order of its sets: a run that was killed would not be taken up again."""
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", DIGESTS, str(tmp_path / seed)],
+            env=os.environ | {"PYTHONHASHSEED": seed}, stdout=subprocess.PIPE, text=True,
+        )
+        for seed in "12"
+    ]  # fmt: skip
+    first, second = (json.loads(process.communicate()[0].splitlines()[-1]) for process in started)
+    assert first == second
+    assert len({digests["sources"] for digests in first.values()}) > 5

@@ -282,4 +282,4 @@ ADDITIONS = {
 
 AUTO = "auto"
 # What the comparison in docs/methods.md supports: it needs no data but the target's own.
-RECOMMENDED = ("full", "self-anchor")
+RECOMMENDED = ("full", "self-anchor", "ewc")

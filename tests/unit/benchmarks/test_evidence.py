@@ -97,7 +97,7 @@ def test_the_recipe_takes_the_folder(data: Path, tmp_path: Path) -> None:
     assert config.validation_suite == str(data / "validation")
     assert [source.path for source in config.sources.icl] == [str(data / "icl")]
     assert config.sources.general == ()  # the folder has none
-    names = ["full", "value", "lora", "full+icl-mix", "full+self-anchor"]
+    names = ["full", "value", "lora", "full+icl-mix", "full+self-anchor+ewc"]
     assert [contender.name for contender in config.contenders()] == names
     assert len(config.seeds) >= 3
     assert len(few_tasks(data)) == 2

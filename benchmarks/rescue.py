@@ -47,8 +47,8 @@ def main() -> None:
     if not options.table:
         for target in options.targets:
             found = [one for seed in range(options.seeds) for one in rescued(target, seed, options)]
-            write_json(RESULTS / f"{target}.json", found)
-    every = {path.stem: read_json(path) for path in sorted(RESULTS.glob("*.json"))}
+            write_json(RESULTS / f"{target}.json", {"rescues": found})
+    every = {path.stem: read_json(path)["rescues"] for path in sorted(RESULTS.glob("*.json"))}
     if not every:
         sys.exit(f"{RESULTS} holds no results yet; run without --table")
     for target, results in every.items():

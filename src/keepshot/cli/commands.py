@@ -158,17 +158,33 @@ def mini_pretrain(
     size: Annotated[
         str, typer.Option("--size", help="small, middle or large: 1.6, 6.5 or 25.7 M parameters.")
     ] = "middle",
+    start: Annotated[str, typer.Option("--start", help="A model of this size to go on from. [default: none]")] = "",
+    problems: Annotated[
+        float, typer.Option("--problems", min=0, max=1, help="Share of rows in the layout of the pattern problems.")
+    ] = 0.0,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of 1,024 tokens in a step.")] = 256,
+    rate: Annotated[float, typer.Option("--rate", min=0, help="Share of the recipe's learning rates.")] = 1.0,
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the newest checkpoint.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="The same code in a minute on a CPU.")] = False,
 ) -> None:
-    """Pretrain the bundled model anew, from its universe of tasks (8 minutes on one H200).
+    """Pretrain the bundled model anew, from its universe of tasks (8 minutes on one H200), or go on from a model.
 
     Example: keepshot mini pretrain --dry-run --output /tmp/mini
     """
-    from keepshot.models.pretrain import pretrain
+    from dataclasses import replace
 
-    pretrain(output, minutes=minutes, size=size, seed=seed, dry_run=dry_run, resume=resume)
+    from keepshot.models.pretrain import RECIPE, pretrain
+
+    recipe = replace(
+        RECIPE,
+        rows=rows,
+        peak_rate=RECIPE.peak_rate * rate,
+        embedding_rate=RECIPE.embedding_rate * rate,
+        start=start,
+        problems=problems,
+    )
+    pretrain(output, minutes=minutes, size=size, recipe=recipe, seed=seed, dry_run=dry_run, resume=resume)
     show.say(f"written: {output}")
 
 

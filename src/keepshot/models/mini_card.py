@@ -30,6 +30,7 @@ from keepshot.tasks.universe import (
     episode,
     row,
 )
+from keepshot.tasks.universe.problems import LAYOUTS, problem_task
 
 CARD = "card.json"
 SHOTS = (0, 1, 2, 4, 8, 16, 32)
@@ -40,12 +41,13 @@ Rows = Sequence[tuple[list[int], list[int]]]
 """Token ids and answer masks, as `episode` and `row` give them."""
 
 
-def measured_card(folder: Path, episodes: int) -> dict[str, Any]:
+def measured_card(folder: Path, episodes: int, problems: bool = False) -> dict[str, Any]:
     """All that can be measured of a saved model: the hash of its weights, its loss, and its curves, in float32.
 
     Args:
         folder: Of the model.
         episodes: Of each family; the loss is that of twice as many rows.
+        problems: Whether the model was trained on problems too, so that there are curves of them.
     """
     weights = (folder / "model.safetensors").read_bytes()
     model: PreTrainedModel = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -55,7 +57,7 @@ def measured_card(folder: Path, episodes: int) -> dict[str, Any]:
         "bytes": len(weights),
         "parameters": model.num_parameters(),
         "loss": row_loss(model, 2 * episodes, "card"),
-        "curves": curves(model, episodes),
+        "curves": {**curves(model, episodes), **(problem_curves(model, episodes) if problems else {})},
     }
 
 
@@ -81,14 +83,7 @@ def curves(model: PreTrainedModel, episodes: int) -> dict[str, dict[str, Any]]:
     those that training never shows; `instructed` those that an instruction explains, also those over string functions
     that no instruction named in training.
     """
-    length = _length(model)
-
-    def of(name: str, draw: Callable[[Random], SyntheticTask], shots: Sequence[int]) -> dict[str, Any]:
-        drawn = []
-        for index in range(episodes):
-            random = keys.generator("mini card", name, index)
-            drawn.append(episode(random, length, task=draw(random), most_examples=max(shots) + 1))
-        return _curve(model, drawn, shots)
+    of = partial(_drawn_curve, model, episodes)
 
     def of_families(group: str, draw: Callable[..., SyntheticTask], names: Sequence[str], shots: Sequence[int]) -> Any:
         return {name: of(f"{group} {name}", partial(draw, families=[name]), shots) for name in names}
@@ -103,6 +98,16 @@ def curves(model: PreTrainedModel, episodes: int) -> dict[str, dict[str, Any]]:
             **of_families("instructed", draw_instructed, INSTRUCTED_FAMILIES, _INSTRUCTED_SHOTS),
             "strings held out": of("instructed held out", partial(draw_instructed, heldout=True), _INSTRUCTED_SHOTS),
         },
+    }
+
+
+def problem_curves(model: PreTrainedModel, episodes: int) -> dict[str, dict[str, Any]]:
+    """The same of tasks about problems, by their layout."""
+    return {
+        "problems": {
+            layout: _drawn_curve(model, episodes, f"problems {layout}", partial(problem_task, layout=layout), SHOTS)
+            for layout in LAYOUTS
+        }
     }
 
 
@@ -130,6 +135,17 @@ def _cell(point: Mapping[str, float] | None) -> str:
         return "-"
     value, low, high = (f"{point[name]:.3f}".removeprefix("0") for name in ("accuracy", "low", "high"))
     return f"{value} [{low}, {high}]"
+
+
+def _drawn_curve(
+    model: PreTrainedModel, episodes: int, name: str, draw: Callable[[Random], SyntheticTask], shots: Sequence[int]
+) -> dict[str, dict[str, float | int] | None]:
+    """Of episodes that are drawn by this name."""
+    drawn = []
+    for index in range(episodes):
+        random = keys.generator("mini card", name, index)
+        drawn.append(episode(random, _length(model), task=draw(random), most_examples=max(shots) + 1))
+    return _curve(model, drawn, shots)
 
 
 def _curve(model: PreTrainedModel, drawn: Rows, shots: Sequence[int]) -> dict[str, dict[str, float | int] | None]:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -67,6 +68,7 @@ def pretrain(
     *,
     minutes: float,
     size: str = "middle",
+    recipe: PretrainSettings | None = None,
     seed: int = 0,
     dry_run: bool = False,
     resume: bool = False,
@@ -82,13 +84,14 @@ def pretrain(
         output: A folder that does not exist yet.
         minutes: Training time, that before a resumption included; it is not used by a dry run.
         size: A name of `SIZES`; it is not used by a dry run.
+        recipe: Everything but the size; `RECIPE` unless told. It is not used by a dry run.
         seed: Keys the initial weights and every batch.
         dry_run: Run the same code on a tiny model for a few steps: seconds on a CPU.
         resume: Continue from the checkpoint.
         report: Called every 50 steps (in a dry run: every step).
 
     Raises:
-        ConfigError: The minutes are not positive, or there is no such size.
+        ConfigError: The minutes are not positive, there is no such size, or the recipe cannot be followed.
         RunError: The output exists already; or there is a checkpoint without `resume`, none with it, or one of other
             settings.
     """
@@ -96,7 +99,11 @@ def pretrain(
         raise ConfigError(f"minutes is {minutes}; give a positive number")
     if size not in SIZES:
         raise ConfigError(f"there is no size {size!r}; the sizes are: {', '.join(SIZES)}")
-    settings = DRY_RUN if dry_run else replace(RECIPE, size=SIZES[size])
+    settings = DRY_RUN if dry_run else replace(recipe or RECIPE, size=SIZES[size])
+    if not 0 <= settings.problems <= 1 or settings.rows < 1:
+        raise ConfigError(
+            f"problems is {settings.problems} and rows {settings.rows}; a share lies in [0, 1], a step has rows"
+        )
     device = torch.device("cuda" if torch.cuda.is_available() and not dry_run else "cpu")
     checkpoint = output.with_name(f"{output.name}.checkpoint")
     if output.exists():
@@ -107,7 +114,9 @@ def pretrain(
     made_for = MadeFor(settings, seed, minutes if settings.steps is None else None)
     if resume:
         restore(state, checkpoint, made_for)
-    with batches(seed, settings.rows, settings.length, settings.workers, start=state.step) as stream:
+    workers = min(settings.workers, os.cpu_count() or 1)
+    shape = (settings.rows, settings.length)
+    with batches(seed, *shape, workers, start=state.step, problems=settings.problems) as stream:
         _train(state, stream, settings, minutes * 60, _Outlets(checkpoint, made_for, report))
     save_checkpoint(state, checkpoint, made_for)  # measuring takes a while
     _save(state, output, settings, seed)
@@ -203,5 +212,5 @@ def _save(state: PretrainState, output: Path, settings: PretrainSettings, seed: 
             "train_seconds": round(state.elapsed_s, 1),
             "device": device,
         }
-        card = measured_card(folder, settings.measured_episodes)
+        card = measured_card(folder, settings.measured_episodes, problems=settings.problems > 0)
         write_json(folder / CARD, {**card, "seed": seed, "settings": asdict(settings), "cost": cost})

@@ -10,8 +10,9 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from keepshot import keys
-from keepshot.errors import RunError
+from keepshot.errors import ConfigError, RunError
 from keepshot.files import new_folder, read_json, write_json
+from keepshot.models.load import load_model
 from keepshot.models.muon import Muon
 from keepshot.tasks.universe import BOS
 
@@ -61,6 +62,8 @@ class PretrainSettings:
         checkpoint_s: Seconds between checkpoints.
         report_steps: Steps between two reports of the loss.
         measured_episodes: Of each family, for the model's card.
+        start: A model of this size to go on from, such as `mini`; empty draws the weights anew.
+        problems: Share of rows about problems in the layout of `keepshot.tasks.patterns`, under other rules.
     """
 
     size: ModelSize = SIZES["middle"]
@@ -74,6 +77,8 @@ class PretrainSettings:
     checkpoint_s: float = 120.0
     report_steps: int = 50
     measured_episodes: int = 512
+    start: str = ""
+    problems: float = 0.0
 
 
 @dataclass(slots=True)
@@ -101,7 +106,11 @@ class PretrainState:
 
 
 def new_state(settings: PretrainSettings, seed: int, device: torch.device) -> PretrainState:
-    """A model with weights drawn by the seed, and fresh optimizers."""
+    """A model with weights drawn by the seed, or those that it starts from, and fresh optimizers.
+
+    Raises:
+        ConfigError: The model to start from has other parameters.
+    """
     config = LlamaConfig(
         vocab_size=256,
         hidden_size=settings.size.width,
@@ -118,6 +127,12 @@ def new_state(settings: PretrainSettings, seed: int, device: torch.device) -> Pr
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(keys.key(seed, "pretrain", "weights"))
         model = LlamaForCausalLM(config)
+    if settings.start:
+        weights = load_model(settings.start, device="cpu", dtype=torch.float32).state_dict()
+        own = model.state_dict()
+        if {name: tensor.shape for name, tensor in weights.items()} != {name: t.shape for name, t in own.items()}:
+            raise ConfigError(f"{settings.start} has other parameters than the size that is asked for: {settings.size}")
+        model.load_state_dict(weights)
     model.to(device).train()
     return PretrainState(model, _optimisers(model, settings))
 

@@ -144,3 +144,22 @@ def test_the_seed_keys_the_weights_and_leaves_the_global_generator() -> None:
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_training_goes_on_from_a_model(straight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = str(straight[0])
+    monkeypatch.setattr(module, "DRY_RUN", replace(DRY_RUN, start=start, problems=1.0, steps=2))
+    pretrain(tmp_path / "more", minutes=1.0, dry_run=True)
+    card = json.loads((tmp_path / "more" / "card.json").read_text())
+    assert (card["settings"]["start"], card["settings"]["problems"]) == (start, 1.0)
+    assert card["curves"]["problems"].keys() == {"parity", "boolean", "expressions", "equations"}
+    begun = new_state(replace(DRY_RUN, start=start), 0, torch.device("cpu")).model
+    shipped = load_file(straight[0] / "model.safetensors")
+    assert all(torch.equal(p.bfloat16(), shipped[name]) for name, p in begun.named_parameters())
+    with pytest.raises(ConfigError, match="other parameters than the size"):
+        new_state(replace(RECIPE, start=start), 0, torch.device("cpu"))
+
+
+def test_a_recipe_that_cannot_be_followed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"problems is 1.5 and rows 256; a share lies in \[0, 1\]"):
+        pretrain(tmp_path / "model", minutes=1.0, recipe=replace(RECIPE, problems=1.5))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keepshot.tasks.patterns.draw import items
 from keepshot.tasks.universe import (
     FAMILIES,
     HELD_OUT_FAMILIES,
@@ -26,6 +27,7 @@ from keepshot.tasks.universe import (
 from keepshot.tasks.universe.arithmetic import HELD_OUT_NUMBERS
 from keepshot.tasks.universe.batches import batch, batches
 from keepshot.tasks.universe.facts import KINDS, RELATIONS
+from keepshot.tasks.universe.problems import LAYOUTS, Layout, problem_task
 from keepshot.tasks.universe.recall import misspelt, nearest
 from keepshot.tasks.universe.spelling import compositions, held_out_pair, strings
 from keepshot.tasks.universe.utterances import INTENTS, _filled, intent_of
@@ -442,3 +444,74 @@ def test_batches_do_not_depend_on_the_number_of_workers() -> None:
                 made_ids, made_answers = next(stream)
                 assert np.array_equal(ids, made_ids)
                 assert np.array_equal(answers, made_answers)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_no_problem_task_is_the_problem_itself_or_its_shortcut(layout: Layout) -> None:
+    """Over test problems of both kinds, whose rule and shortcut differ."""
+    asked = [item for broken in (False, True) for item in items(layout, "test", 60, broken=broken, size="small")]
+    random = Random(0)
+    for _ in range(300):
+        task = problem_task(random, layout)
+        given = [task.answer(item.question) for item in asked]
+        assert given != [item.formal_answer for item in asked], task.name
+        assert given != [item.shortcut_answer for item in asked], task.name
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_problem_tasks_show_training_problems_alone(layout: Layout) -> None:
+    random = Random(1)
+    task = problem_task(random, layout)
+    drawn = {task.draw(random) for _ in range(400)}
+    held = {
+        item.question
+        for part in ("validation", "test")
+        for broken in (False, True)
+        for item in items(layout, part, 60, broken=broken, size="small")
+    }
+    assert not drawn & held
+
+
+PROBLEMS = {
+    "parity": (
+        "3 8 1 2",
+        {"sum-even": True, "last-even": True, "first-even": False, "second-even": True, "last-but-one-even": False,
+         "first-high": False, "last-high": False, "rises": False, "largest-even": True},
+    ),
+    "boolean": (
+        "((False or True) and (True and True) or (False and True)) and True is",
+        {"value": True, "last-true": True, "first-true": False, "last-but-one-true": True, "ends-with-and": True,
+         "starts-with-and": False, "mostly-true": True, "first-two-alike": False},
+    ),
+    "expressions": (
+        "(3+4)+(-2+7)*(1-4)=",
+        {"first-term": 3, "second-sum-first-term": -2, "last-term": -4, "first-sum-add-one": 8, "second-sum": 5,
+         "third-sum": -3, "first-and-third-sum": 4, "terms": 6},
+    ),
+    "equations": (
+        "2a + 3b = 13\n4a + 1b = 11\n6a + 4b = 24\na =",
+        {"first-right": 13, "last-right": 24, "first-coefficient": 2, "second-coefficient": 3,
+         "first-coefficients": 5, "first-right-less-coefficients": 8, "first-rights": 24},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_problem_tasks_answer_what_their_name_says(layout: Layout) -> None:
+    question, expected = PROBLEMS[layout]
+    seen, random = set(), Random(2)
+    for _ in range(400):
+        task = problem_task(random, layout)
+        name, _, words = task.name.removeprefix(f"{layout} ").partition(" ")
+        value = expected[name]
+        first, _, second = words.partition("/")
+        assert task.answer(question) == (str(value) if not words else first if value else second), task.name
+        seen.add(name)
+    assert seen == expected.keys()
+
+
+def test_rows_about_problems_have_their_share() -> None:
+    starts = [bytes(row(Random(seed), 300, problems=0.5)[0][1:]) for seed in range(200)]
+    about = [text for text in starts if re.match(rb"(.*\n\n)?Q: (\d( \d)+\n|\(|\da \+)", text)]
+    assert 70 < len(about) < 130
+    assert row(Random(3), 300, problems=1.0)[0] != row(Random(3), 300)[0]

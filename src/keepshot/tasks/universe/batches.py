@@ -17,8 +17,8 @@ from keepshot.tasks.universe.episodes import row as drawn_row
 Batch = tuple[UInt8[np.ndarray, "rows length"], Bool[np.ndarray, "rows length"]]
 
 
-def batch(seed: int, index: int, rows: int, length: int) -> Batch:
-    """Batch number `index` of the stream that `seed` names.
+def batch(seed: int, index: int, rows: int, length: int, problems: float = 0.0) -> Batch:
+    """Batch number `index` of the stream that `seed` names; `problems` is that of `row`.
 
     Returns:
         Token ids with documents of training tasks in each row, padded with 0, and a mask that is true at answers.
@@ -31,14 +31,16 @@ def batch(seed: int, index: int, rows: int, length: int) -> Batch:
     generator = keys.generator(seed, "pretrain", "batch", index)
     ids, answers = np.zeros((rows, length), np.uint8), np.zeros((rows, length), np.bool_)
     for row in range(rows):
-        tokens, mask = drawn_row(generator, length)
+        tokens, mask = drawn_row(generator, length, problems)
         ids[row, : len(tokens)] = tokens
         answers[row, : len(mask)] = mask
     return ids, answers
 
 
 @contextmanager
-def batches(seed: int, rows: int, length: int, workers: int, start: int = 0) -> Iterator[Iterator[Batch]]:
+def batches(
+    seed: int, rows: int, length: int, workers: int, start: int = 0, problems: float = 0.0
+) -> Iterator[Iterator[Batch]]:
     """The batches `start`, `start` + 1, … without end, each made by the next of `workers` processes in turn.
 
     The processes end with the block.
@@ -53,7 +55,7 @@ def batches(seed: int, rows: int, length: int, workers: int, start: int = 0) -> 
         for worker in range(workers):
             receiver, sender = context.Pipe(duplex=False)
             connections.append(receiver)
-            arguments = (sender, seed, (rows, length), start + worker, workers)
+            arguments = (sender, seed, (rows, length, problems), start + worker, workers)
             process = context.Process(target=_send_batches, args=arguments, daemon=True)
             process.start()
             processes.append(process)
@@ -68,11 +70,11 @@ def batches(seed: int, rows: int, length: int, workers: int, start: int = 0) -> 
             connection.close()
 
 
-def _send_batches(sender: Connection, seed: int, shape: tuple[int, int], first: int, step: int) -> None:
+def _send_batches(sender: Connection, seed: int, drawn: tuple[int, int, float], first: int, step: int) -> None:
     """The work of one process; sending blocks until the batch is asked for, which keeps one batch ready."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the keyboard is the reader's to handle
     for index in count(first, step):
-        ids, answers = batch(seed, index, *shape)
+        ids, answers = batch(seed, index, *drawn)
         try:
             sender.send_bytes(ids.tobytes() + answers.tobytes())
         except BrokenPipeError:  # the reader is gone

@@ -3,6 +3,7 @@
 from random import Random
 
 from keepshot.tasks.universe.families import draw_instructed, draw_task
+from keepshot.tasks.universe.problems import problem_task
 from keepshot.tasks.universe.task import SyntheticTask
 
 BOS = 1  # the token `<|begin|>` of the bundled model; every other token of an episode is the value of a byte
@@ -60,12 +61,13 @@ def episode(
     return ids, mask
 
 
-def row(generator: Random, length: int) -> tuple[list[int], list[int]]:
+def row(generator: Random, length: int, problems: float = 0.0) -> tuple[list[int], list[int]]:
     """Documents one after the other, each beginning anew with BOS: what the bundled model is trained on.
 
     Args:
         generator: Its state moves on.
         length: The most tokens.
+        problems: Share of rows whose tasks are those of `problem_task`; none in the bundled model's training.
 
     Returns:
         Token ids and answer mask, as of `episode`.
@@ -77,14 +79,16 @@ def row(generator: Random, length: int) -> tuple[list[int], list[int]]:
     """
     ids: list[int] = []
     mask: list[int] = []
-    instructed = generator.random() < _INSTRUCTED_SHARE
+    about_problems = problems > 0 and generator.random() < problems  # without them nothing is drawn for them
+    instructed = not about_problems and generator.random() < _INSTRUCTED_SHARE
     while not ids or len(ids) + _LEAST_ROOM <= length:
         room = length - len(ids)
         if instructed:
             examples = generator.choices(_EXAMPLES, _EXAMPLE_WEIGHTS)[0]
             document = episode(generator, room, task=draw_instructed(generator), most_examples=examples)
         else:
-            document = episode(generator, min(room, generator.choices(_LENGTHS, _LENGTH_WEIGHTS)[0]))
+            task = problem_task(generator) if about_problems else None
+            document = episode(generator, min(room, generator.choices(_LENGTHS, _LENGTH_WEIGHTS)[0]), task=task)
         ids += document[0]
         mask += document[1]
     return ids, mask

@@ -163,6 +163,9 @@ def mini_pretrain(
         float, typer.Option("--problems", min=0, max=1, help="Share of rows in the layout of the pattern problems.")
     ] = 0.0,
     rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of 1,024 tokens in a step.")] = 256,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="End after so many, whatever the time. [default: by minutes]")
+    ] = None,
     rate: Annotated[float, typer.Option("--rate", min=0, help="Share of the recipe's learning rates.")] = 1.0,
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the newest checkpoint.")] = False,
@@ -175,16 +178,20 @@ def mini_pretrain(
     from dataclasses import replace
 
     from keepshot.models.pretrain import RECIPE, pretrain
+    from keepshot.models.pretrain_state import size_of
 
     recipe = replace(
         RECIPE,
+        size=size_of(size),
         rows=rows,
+        steps=steps,
+        warmup_steps=max(1, min(RECIPE.warmup_steps, steps // 10)) if steps else RECIPE.warmup_steps,
         peak_rate=RECIPE.peak_rate * rate,
         embedding_rate=RECIPE.embedding_rate * rate,
         start=start,
         problems=problems,
     )
-    pretrain(output, minutes=minutes, size=size, recipe=recipe, seed=seed, dry_run=dry_run, resume=resume)
+    pretrain(output, minutes=minutes, recipe=recipe, seed=seed, dry_run=dry_run, resume=resume)
     show.say(f"written: {output}")
 
 

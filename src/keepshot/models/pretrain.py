@@ -21,7 +21,6 @@ from keepshot.errors import ConfigError, RunError
 from keepshot.files import new_folder, write_json
 from keepshot.models.mini_card import CARD, measured_card
 from keepshot.models.pretrain_state import (
-    SIZES,
     MadeFor,
     ModelSize,
     PretrainSettings,
@@ -34,6 +33,7 @@ from keepshot.tasks.universe.batches import Batch, batches
 
 _BUNDLED = Path(__file__).parent / "mini"
 _IGNORED = -100  # the target that `cross_entropy` leaves out
+_MEASURED_ON_CPU = 16  # episodes of each family, in about two minutes
 _LEAST_RATE = 0.03  # of the peak, at the end of the cosine
 
 logger = logging.getLogger(__name__)
@@ -67,8 +67,7 @@ def pretrain(
     output: Path,
     *,
     minutes: float,
-    size: str = "middle",
-    recipe: PretrainSettings | None = None,
+    recipe: PretrainSettings = RECIPE,
     seed: int = 0,
     dry_run: bool = False,
     resume: bool = False,
@@ -83,28 +82,27 @@ def pretrain(
     Args:
         output: A folder that does not exist yet.
         minutes: Training time, that before a resumption included; it is not used by a dry run.
-        size: A name of `SIZES`; it is not used by a dry run.
-        recipe: Everything but the size; `RECIPE` unless told. It is not used by a dry run.
+        recipe: The model and its training; a dry run has its own.
         seed: Keys the initial weights and every batch.
         dry_run: Run the same code on a tiny model for a few steps: seconds on a CPU.
         resume: Continue from the checkpoint.
         report: Called every 50 steps (in a dry run: every step).
 
     Raises:
-        ConfigError: The minutes are not positive, there is no such size, or the recipe cannot be followed.
+        ConfigError: The minutes are not positive, or the recipe cannot be followed.
         RunError: The output exists already; or there is a checkpoint without `resume`, none with it, or one of other
             settings.
     """
     if not minutes > 0:
         raise ConfigError(f"minutes is {minutes}; give a positive number")
-    if size not in SIZES:
-        raise ConfigError(f"there is no size {size!r}; the sizes are: {', '.join(SIZES)}")
-    settings = DRY_RUN if dry_run else replace(recipe or RECIPE, size=SIZES[size])
+    settings = DRY_RUN if dry_run else recipe
     if not 0 <= settings.problems <= 1 or settings.rows < 1:
         raise ConfigError(
             f"problems is {settings.problems} and rows {settings.rows}; a share lies in [0, 1], a step has rows"
         )
     device = torch.device("cuda" if torch.cuda.is_available() and not dry_run else "cpu")
+    if device.type == "cpu":
+        settings = replace(settings, measured_episodes=min(settings.measured_episodes, _MEASURED_ON_CPU))
     checkpoint = output.with_name(f"{output.name}.checkpoint")
     if output.exists():
         raise RunError(f"{output} exists already: name a new folder for the model")

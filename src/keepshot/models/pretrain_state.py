@@ -46,6 +46,17 @@ SIZES = {
 }
 
 
+def size_of(name: str) -> ModelSize:
+    """The size of that name in `SIZES`.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if name not in SIZES:
+        raise ConfigError(f"there is no size {name!r}; the sizes are: {', '.join(SIZES)}")
+    return SIZES[name]
+
+
 @dataclass(frozen=True, slots=True)
 class PretrainSettings:
     """The model and its training.

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from keepshot.errors import ConfigError, RunError
 from keepshot.models import pretrain as module
 from keepshot.models.pretrain import DRY_RUN, RECIPE, PretrainProgress, pretrain, schedule
-from keepshot.models.pretrain_state import SIZES, new_state
+from keepshot.models.pretrain_state import SIZES, new_state, size_of
 
 
 class Stopped(Exception):
@@ -79,7 +79,7 @@ def test_what_is_in_the_way_or_missing_is_said(straight, tmp_path: Path) -> None
     with pytest.raises(ConfigError, match=r"minutes is 0"):
         pretrain(tmp_path / "model", minutes=0.0, dry_run=True)
     with pytest.raises(ConfigError, match=r"no size 'huge'; the sizes are: small, middle, large"):
-        pretrain(tmp_path / "model", minutes=1.0, size="huge", dry_run=True)
+        size_of("huge")
 
 
 def test_only_answers_are_learned() -> None:

@@ -28,7 +28,7 @@ class Entry:
 ENTRIES = (
     Entry("full", "full", 1e-4),
     Entry("value", "value", 1e-3),
-    Entry("keeper", ["full", "general", "icl-kl", "target-masked-kl"], 2e-4),
+    Entry("auto", "auto", 2.7e-4),
 )
 
 

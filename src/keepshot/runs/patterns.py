@@ -27,7 +27,7 @@ from keepshot.runs.patterns_config import PatternCell, PatternsConfig, load_patt
 from keepshot.runs.tuning import tune
 from keepshot.tasks.patterns import PatternItem, PatternName, item_row, items
 
-FREE = {"output", "tasks", "methods", "learning_rates", "steps", "seeds", "gate"}
+FREE = {"output", "tasks", "methods", "examples", "learning_rates", "steps", "seeds", "gate"}
 """The grid may grow; everything else decides what a cell computes."""
 DONE = "patterns.json"
 
@@ -251,7 +251,13 @@ def _open(config: PatternsConfig, made: Mapping[PatternName, Material], *, resum
             raise RunError(
                 f"{folder} already holds an experiment; add --resume to continue it, or choose another --output"
             )
-        check_same(load_patterns(path), config, path, free=FREE)
+        old = load_patterns(path)
+        check_same(old, config, path, free=FREE)
+        if max(old.examples) != max(config.examples):  # demonstrations are drawn from the examples of the largest
+            raise RunError(
+                f"{path} has {max(old.examples)} examples at most, and all demonstrations come from these; resume "
+                f"with the same largest number (not {max(config.examples)}), or choose another --output"
+            )
     folder.mkdir(parents=True, exist_ok=True)
     save_config(config, path)
     write_json(folder / "environment.json", environment())

@@ -144,11 +144,15 @@ def test_from_config_to_page(tmp_path: Path, capsys: pytest.CaptureFixture, monk
         patterns(config)
     with pytest.raises(RunError, match="differs from this config in test; resume with the same config"):
         patterns(load_patterns(settings, [f"output={tmp_path / 'run'}", "test=5"]), resume=True)
+    with pytest.raises(RunError, match="has 6 examples at most, and all demonstrations come from these"):
+        patterns(load_patterns(settings, [f"output={tmp_path / 'run'}", "examples=[4, 8]"]), resume=True)
     before = (folder / "patterns.csv").read_text()
     monkeypatch.setattr(experiment, "tune", None)  # nothing is trained again
     patterns(config, resume=True, say=said.append)
     assert (folder / "patterns.csv").read_text() == before
     assert "cell 1 of 2: parity, full, 4 examples, learning rate 0.0001, 1 steps, seed 0 is there" in said
+    patterns(load_patterns(settings, [f"output={tmp_path / 'run'}", "examples=[6]"]), resume=True)
+    assert [one.examples for one in read_patterns(folder).tasks[0].methods] == [6]
     path = tmp_path / "config.yaml"
     path.write_text(json.dumps(settings))
     assert run(["patterns", "run", str(path), "--output", str(folder), "--resume"]) == 0

@@ -16,7 +16,7 @@ from keepshot.report.drawing import AFTER, INK, MUTED, PAPER, as_svg, cut, label
 from keepshot.report.page import fill
 from keepshot.report.record import Estimate, Report, read_report
 from keepshot.report.tables import Table
-from keepshot.report.wording import ABSENT, DEFINITION, VERDICTS, count, duration, estimate, percent
+from keepshot.report.wording import ABSENT, DEFINITION, VERDICTS, count, duration, estimate, learning_rate, percent
 
 HEADER = ("", "method", "learning rate", "target zero-shot", "few-shot kept", "gate", "trainable", "training")
 STYLES = {"pass": "green", "fail": "red", "insufficient": "yellow"}
@@ -114,7 +114,7 @@ def _row(number: int, report: Report) -> tuple[str, ...]:
 def _learning_rate(report: Report) -> str:
     train = report.settings.get("train")
     rate = train.get("learning_rate") if isinstance(train, dict) else None
-    return f"{rate:.0e}".replace("e-0", "e-") if isinstance(rate, float) else ABSENT if rate is None else str(rate)
+    return learning_rate(rate) if isinstance(rate, float) else ABSENT if rate is None else str(rate)
 
 
 def _link(folder: Path, output: Path) -> str:

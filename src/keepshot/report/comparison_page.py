@@ -10,7 +10,7 @@ from keepshot.report.drawing import as_svg
 from keepshot.report.page import emphasised, fill
 from keepshot.report.pareto import front_figure
 from keepshot.report.tables import Table
-from keepshot.report.wording import ABSENT, DEFINITION, duration, estimate, moment, percent
+from keepshot.report.wording import ABSENT, DEFINITION, duration, estimate, learning_rate, moment, percent
 
 VERDICTS = {"clear": "Recommended", "insufficient": "Insufficient evidence", "none": "No recommendation"}
 CHIPS = {"clear": "pass", "insufficient": "insufficient", "none": "fail"}
@@ -146,7 +146,7 @@ def _part(found: Comparison, target: TargetFigures | None) -> dict[str, object]:
 def _row(number: int, method: MethodFigures, advice: Advice) -> tuple[str, ...]:
     return (
         f"{number} {method.name}",
-        ABSENT if method.learning_rate is None else _rate(method.learning_rate),
+        ABSENT if method.learning_rate is None else learning_rate(method.learning_rate),
         ABSENT if method.steps is None else str(method.steps),
         estimate(method.accuracy, 1),
         estimate(method.retention, 1),
@@ -192,7 +192,7 @@ def _tried_row(one: TriedSetting, methods: Sequence[MethodFigures]) -> tuple[str
     )
     return (
         one.method,
-        _rate(one.learning_rate),
+        learning_rate(one.learning_rate),
         str(one.steps),
         "failed" if one.accuracy is None else percent(one.accuracy, 1),
         ABSENT if one.retention is None else percent(one.retention, 1),
@@ -218,7 +218,7 @@ def _terminal(methods: Sequence[MethodFigures], advice: Advice) -> Table:
             (
                 str(number),
                 method.name,
-                "" if method.learning_rate is None else f"{_rate(method.learning_rate)}, {method.steps} steps",
+                "" if method.learning_rate is None else f"{learning_rate(method.learning_rate)}, {method.steps} steps",
                 estimate(method.accuracy, 1),
                 estimate(method.retention, 1),
                 *(ABSENT if part is None else percent(part.value) for part in parts),
@@ -227,9 +227,3 @@ def _terminal(methods: Sequence[MethodFigures], advice: Advice) -> Table:
             )
         )
     return Table(TERMINAL_HEADER, tuple(rows))
-
-
-def _rate(value: float) -> str:
-    """A learning rate, as short as it can be written: 2e-5."""
-    mantissa, exponent = f"{value:.2e}".split("e")
-    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"

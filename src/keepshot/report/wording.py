@@ -251,3 +251,14 @@ def _fixed(number: float, digits: int) -> str:
     """A decimal with a real minus sign, and no sign on a zero."""
     text = f"{number:.{digits}f}"
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def learning_rate(value: float) -> str:
+    """A learning rate, as short as it can be written.
+
+    Example:
+        >>> learning_rate(2e-5), learning_rate(0.00027), learning_rate(1)
+        ('2e-5', '2.7e-4', '1e0')
+    """
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"

@@ -16,6 +16,7 @@ def runs(numbers: dict[str, Any], make_run) -> list[Path]:
     kept, lost, unknown = numbers, deepcopy(numbers), deepcopy(numbers)
     lost |= {"method": "full [red]<b>|", "gate": {"verdict": "fail", "max_drop": 0.2, "reason": ""}}
     lost["retention"] |= {"value": 0.2, "low": 0.1, "high": 0.3, "shots": 8}
+    kept["settings"]["train"]["learning_rate"] = 2.7e-4
     lost["settings"]["train"]["learning_rate"] = 1e-5
     unknown |= {"method": "lora", "gain": -0.1, "settings": {}}
     unknown["retention"] |= {"value": None, "low": None, "high": None}
@@ -32,7 +33,7 @@ def printed(folders: list[Path]) -> str:
 def test_table_has_a_row_for_each_run_with_its_interval(runs: list[Path]) -> None:
     lines = [line for line in printed(runs).splitlines() if line.startswith("│")]
     assert len(lines) == 3
-    for words in ("value+icl-mix", "3e-4", "6.0% → 94.0%", "91% [85, 98] at 16", "pass", "393 k", "1 min 14 s"):
+    for words in ("value+icl-mix", "2.7e-4", "6.0% → 94.0%", "91% [85, 98] at 16", "pass", "393 k", "1 min 14 s"):
         assert words in lines[0]
     for words in ("full [red]<b>|", "1e-5", "20% [10, 30] at 8", "fail"):
         assert words in lines[1]

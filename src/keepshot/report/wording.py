@@ -257,7 +257,7 @@ def learning_rate(value: float) -> str:
     """A learning rate, as short as it can be written.
 
     Example:
-        >>> learning_rate(2e-5), learning_rate(0.00027), learning_rate(1)
+        >>> learning_rate(2e-5), learning_rate(0.00027), learning_rate(1.0)
         ('2e-5', '2.7e-4', '1e0')
     """
     mantissa, exponent = f"{value:.2e}".split("e")

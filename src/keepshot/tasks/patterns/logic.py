@@ -5,22 +5,22 @@ from random import Random
 
 from keepshot.tasks.patterns.item import PatternItem, Size
 
-_CITIES: dict[Size, str] = {"small": "BCDE", "large": "BCDEFGHIJ"}
+_CITIES: dict[Size, str] = {"small": "BCDEFG", "large": "BCDEFGHIJKL"}
 
 
 def relation(r: Random, broken: bool, size: Size, seed: int) -> PatternItem:
     """Are A and Z connected? If so they share a neighbour; broken, only by a longer way.
 
-    The cities form one chain with A beside one of them; two more, X and Y, are connected with each other alone. Z is
-    beside one of the chain or beside Y, so that letters, their number and the number of lines say nothing.
+    All cities but two form one chain with A beside one of them; the two are connected with each other alone. Z is
+    beside one of the chain or one of the two. Which two is drawn, so that letters, pairs of them and the number of
+    lines say nothing.
     """
-    chain = list(_CITIES[size])
-    r.shuffle(chain)
+    apart, other, *chain = r.sample(_CITIES[size], len(_CITIES[size]))
     beside_a = r.choice(chain)
     connected = r.random() < 0.5
-    edges = [("A", beside_a), *pairwise(chain), ("X", "Y")]
+    edges = [("A", beside_a), *pairwise(chain), (apart, other)]
     if not connected:
-        beside_z = "Y"
+        beside_z = apart
     else:
         beside_z = r.choice([city for city in chain if city != beside_a]) if broken else beside_a
     edges.append((beside_z, "Z"))

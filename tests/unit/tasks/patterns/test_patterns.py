@@ -123,6 +123,17 @@ def test_the_letters_of_a_relation_say_nothing() -> None:
         assert (len(letters), len(lines)) == (1, 1)
 
 
+def test_the_neighbours_of_z_say_nothing_by_their_letters() -> None:
+    for broken in (False, True):
+        by_letter: dict[str, list[bool]] = {}
+        for item in drawn("relations", broken):
+            (pair,) = (line for line in item.question.splitlines()[:-1] if "Z" in line)
+            letter = pair.replace("is connected with", "").replace("Z", "").strip()
+            by_letter.setdefault(letter, []).append(item.answer == "True")
+        for letter, connected in by_letter.items():
+            assert abs(sum(connected) / len(connected) - 0.5) < 0.1, letter
+
+
 def test_broken_expressions_have_both_signs() -> None:
     found = drawn("expressions", True)
     assert share(found, lambda item: item.answer.startswith("-")) == pytest.approx(0.5, abs=0.04)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepshot.tasks.patterns.draw import items
+from keepshot.tasks.patterns.draw import PatternName, items
 from keepshot.tasks.universe import (
     FAMILIES,
     HELD_OUT_FAMILIES,
@@ -27,7 +27,7 @@ from keepshot.tasks.universe import (
 from keepshot.tasks.universe.arithmetic import HELD_OUT_NUMBERS
 from keepshot.tasks.universe.batches import batch, batches
 from keepshot.tasks.universe.facts import KINDS, RELATIONS
-from keepshot.tasks.universe.problems import LAYOUTS, Layout, problem_task
+from keepshot.tasks.universe.problems import LAYOUTS, problem_task
 from keepshot.tasks.universe.recall import misspelt, nearest
 from keepshot.tasks.universe.spelling import compositions, held_out_pair, strings
 from keepshot.tasks.universe.utterances import INTENTS, _filled, intent_of
@@ -447,7 +447,7 @@ def test_batches_do_not_depend_on_the_number_of_workers() -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_no_problem_task_is_the_problem_itself_or_its_shortcut(layout: Layout) -> None:
+def test_no_problem_task_is_the_problem_itself_or_its_shortcut(layout: PatternName) -> None:
     """Over test problems of both kinds, whose rule and shortcut differ."""
     asked = [item for broken in (False, True) for item in items(layout, "test", 60, broken=broken, size="small")]
     random = Random(0)
@@ -459,7 +459,7 @@ def test_no_problem_task_is_the_problem_itself_or_its_shortcut(layout: Layout) -
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_problem_tasks_show_training_problems_alone(layout: Layout) -> None:
+def test_problem_tasks_show_training_problems_alone(layout: PatternName) -> None:
     random = Random(1)
     task = problem_task(random, layout)
     drawn = {task.draw(random) for _ in range(400)}
@@ -485,19 +485,32 @@ PROBLEMS = {
     ),
     "expressions": (
         "(3+4)+(-2+7)*(1-4)=",
-        {"first-term": 3, "second-sum-first-term": -2, "last-term": -4, "first-sum-add-one": 8, "second-sum": 5,
-         "third-sum": -3, "first-and-third-sum": 4, "terms": 6},
+        {"first-term": 3, "second-sum-first-term": -2, "last-term": -4, "first-sum-add-one": 8, "value-add-one": -7,
+         "second-sum": 5, "third-sum": -3, "first-and-third-sum": 4, "terms": 6},
     ),
     "equations": (
         "2a + 3b = 13\n4a + 1b = 11\n6a + 4b = 24\na =",
         {"first-right": 13, "last-right": 24, "first-coefficient": 2, "second-coefficient": 3,
-         "first-coefficients": 5, "first-right-less-coefficients": 8, "first-rights": 24},
+         "first-coefficients": 5, "first-right-less-coefficients": 8, "first-rights": 24,
+         "a-add-one": 3, "first-quotient-add-one": 3},
+    ),
+    "relations": (
+        "C is connected with B\nA is connected with C\nB is connected with D\nE is connected with F\n"
+        "Z is connected with D\nA is connected with Z:",
+        {"connected": True, "shared-neighbour": False, "a-in-first-line": False, "a-before-z": True,
+         "a-stands-first": True, "z-stands-first": True},
+    ),
+    "code": (
+        "def function1(x):\n    return (x * 3 + 4) % 11\ndef function2(z, a):\n    return z - 8 + a\nz = 5\n"
+        "print(function2(z, function1(z)))\noutput:",
+        {"z": 5, "factor": 3, "shift": 4, "modulus": 11, "number": 8, "function1": 8, "printed-add-one": 6,
+         "without-a-add-one": -2},
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_problem_tasks_answer_what_their_name_says(layout: Layout) -> None:
+def test_problem_tasks_answer_what_their_name_says(layout: PatternName) -> None:
     question, expected = PROBLEMS[layout]
     seen, random = set(), Random(2)
     for _ in range(400):
@@ -512,6 +525,9 @@ def test_problem_tasks_answer_what_their_name_says(layout: Layout) -> None:
 
 def test_rows_about_problems_have_their_share() -> None:
     starts = [bytes(row(Random(seed), 300, problems=0.5)[0][1:]) for seed in range(200)]
-    about = [text for text in starts if re.match(rb"(.*\n\n)?Q: (\d( \d)+\n|\(|\da \+)", text)]
+    about = [
+        text for text in starts if re.match(rb"(.*\n\n)?Q: (\d( \d)+\n|\(|\da \+|def function1|. is connected)", text)
+    ]
     assert 70 < len(about) < 130
     assert row(Random(3), 300, problems=1.0)[0] != row(Random(3), 300)[0]
+    assert max(len(row(Random(seed), 300, problems=1.0)[0]) for seed in range(400)) <= 300

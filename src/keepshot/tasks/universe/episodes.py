@@ -44,10 +44,8 @@ def episode(
         ' AB\n AB\n'
     """
     task = task or draw_task(generator, heldout)
-    ids, mask = [BOS], [0]
-    if task.instruction:
-        ids += f"{task.instruction}\n\n".encode()
-        mask += [0] * (len(ids) - 1)
+    ids = [BOS, *(f"{task.instruction}\n\n".encode() if task.instruction else b"")]
+    mask = [0] * len(ids)
     examples = 0
     while most_examples is None or examples < most_examples:
         text = task.draw(generator)
@@ -58,7 +56,7 @@ def episode(
         ids += answer
         mask += [0] * len(question) + [1] * len(answer)
         examples += 1
-    return ids, mask
+    return ids[:max_length], mask[:max_length]  # an instruction alone may be longer
 
 
 def row(generator: Random, length: int, problems: float = 0.0) -> tuple[list[int], list[int]]:

@@ -16,6 +16,7 @@ from typing import Any
 from keepshot.config import save_config
 from keepshot.errors import DivergedError, RunError
 from keepshot.files import read_json, write_json, write_text
+from keepshot.keys import permutation
 from keepshot.report.patterns_page import patterns_page
 from keepshot.report.record import read_report
 from keepshot.runs.evaluation import Progress, Say, load_subject, silent
@@ -37,7 +38,7 @@ class Material:
     """The items of a task.
 
     Attributes:
-        train: As many as the largest training sees; demonstrations come from these too.
+        train: As many as the largest training sees; smaller ones draw theirs by seed. Demonstrations are from all.
         validation: The pattern holds.
         test: The pattern holds, then as many with a broken one.
     """
@@ -46,6 +47,11 @@ class Material:
     train: tuple[PatternItem, ...]
     validation: tuple[PatternItem, ...]
     test: tuple[PatternItem, ...]
+
+    def sample(self, count: int, seed: int) -> tuple[PatternItem, ...]:
+        """What a training of this seed sees; of more examples the first stay."""
+        order = permutation(len(self.train), seed, "patterns", "train", self.task)
+        return tuple(self.train[place] for place in order[:count])
 
     def questions(self, seed: int) -> dict[str, Questions]:
         """What chooses, and what is reported."""
@@ -262,7 +268,12 @@ def _open(config: PatternsConfig, made: Mapping[PatternName, Material], *, resum
     save_config(config, path)
     write_json(folder / "environment.json", environment())
     for task, one in made.items():
-        parts = {f"train-{count}": one.train[:count] for count in config.examples}
-        for name, part in {**parts, "validation": one.validation, "test": one.test}.items():
-            rows = "".join(json.dumps(item_row(task, item)) + "\n" for item in part)
-            write_text(config.data_folder(task) / f"{name}.jsonl", rows)
+        data = config.data_folder(task)
+        trained = {
+            config.train_file(task, count, seed): one.sample(count, seed)
+            for count in config.examples
+            for seed in config.seeds
+        }
+        asked = {data / "validation.jsonl": one.validation, data / "test.jsonl": one.test}
+        for file, part in {**trained, **asked}.items():
+            write_text(file, "".join(json.dumps(item_row(task, item)) + "\n" for item in part))

@@ -46,8 +46,9 @@ class PatternCell:
 class PatternsConfig(Grid):
     """tasks x methods x numbers of examples x learning rates x steps x seeds.
 
-    `seed` keys what is asked, `seeds` what a training draws. `shots` are those of learning in context, of the base;
-    `validation` and `test` are numbers of items, the test twice: as many whose pattern holds, and whose it does not.
+    `seed` keys what is asked, `seeds` what a training draws, its examples as well. `shots` are those of learning in
+    context, of the base; `validation` and `test` are numbers of items, the test twice: as many whose pattern holds, and
+    whose it does not.
     """
 
     output: str = "runs/patterns"
@@ -91,6 +92,10 @@ class PatternsConfig(Grid):
         """Where the data of a task lies."""
         return Path(self.output) / "data" / task
 
+    def train_file(self, task: PatternName, examples: int, seed: int) -> Path:
+        """What a training sees."""
+        return self.data_folder(task) / f"train-{examples}-{seed}.jsonl"
+
     def run(self, cell: PatternCell) -> RunConfig:
         """The config of a training.
 
@@ -99,7 +104,7 @@ class PatternsConfig(Grid):
         """
         folder = self.data_folder(cell.task)
         data = DataConfig(
-            train=str(folder / f"train-{cell.examples}.jsonl"),
+            train=str(self.train_file(cell.task, cell.examples, cell.seed)),
             validation=str(folder / "validation.jsonl"),
             test=str(folder / "test.jsonl"),
         )

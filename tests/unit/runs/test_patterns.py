@@ -116,6 +116,14 @@ def test_settings_are_chosen_on_validation_over_all_seeds() -> None:
     assert failed["tasks"]["parity"]["methods"][0]["failed"] == "every setting failed with some seed"
 
 
+def test_every_seed_draws_its_own_examples() -> None:
+    made = material(load_patterns(SMALL, ["examples=[8, 64]"]), "parity")
+    few = [made.sample(8, seed) for seed in range(3)]
+    assert len({frozenset(item.question for item in drawn) for drawn in few}) == 3
+    assert [made.sample(64, seed)[:8] for seed in range(3)] == few
+    assert {item.question for item in made.sample(64, 1)} == {item.question for item in made.train}
+
+
 def test_of_equally_good_numbers_of_shots_the_fewest_count() -> None:
     curve = {shots: {"holds": {"value": value}} for shots, value in (("0", 1.0), ("16", 0.7), ("2", 0.7), ("8", 0.6))}
     assert best_shots({"validation": curve}) == 2
@@ -137,8 +145,8 @@ def test_from_config_to_page(tmp_path: Path, capsys: pytest.CaptureFixture, monk
     assert "<svg" in page
     assert "best constant answer" in page
     made = material(config, "parity")
-    trained = read_examples(str(folder / "data" / "parity" / "train-4.jsonl")).examples
-    assert [one.input for one in trained] == [item.question for item in made.train[:4]]
+    trained = read_examples(str(folder / "data" / "parity" / "train-4-0.jsonl")).examples
+    assert [one.input for one in trained] == [item.question for item in made.sample(4, seed=0)]
     assert [item.pattern_holds for item in made.test] == [True] * 4 + [False] * 4
     with pytest.raises(RunError, match="already holds an experiment; add --resume"):
         patterns(config)

@@ -45,14 +45,14 @@ class PatternFigures:
     """A task.
 
     Attributes:
-        base: What the base answers, by number of examples in the prompt.
+        base: What the base answers, by number of examples in the prompt; None where they do not fit its context.
         constant: What the best constant answer reaches.
         shots: Examples that tuned models are asked behind.
         methods: In the order of the config.
     """
 
     name: str
-    base: Mapping[int, Shares]
+    base: Mapping[int, Shares | None]
     constant: Shares
     shots: int
     methods: tuple[TunedFigures, ...]
@@ -94,7 +94,7 @@ def read_patterns(folder: str | Path) -> PatternsFound:
 
 def _task(name: str, field: Field, shots: Field) -> PatternFigures:
     number = 0 if shots.value is None else int(shots.number())
-    base = {int(count): _shares(found) for count, found in field.at("base").items()}
+    base = {int(count): None if found.value is None else _shares(found) for count, found in field.at("base").items()}
     methods = tuple(_method(one, number) for one in field.at("methods").elements())
     return PatternFigures(name, base, _shares(field.at("constant")), number, methods)
 

@@ -12,7 +12,7 @@ from keepshot.report.drawing import AFTER, BEFORE, INK, MUTED, as_svg, percent_a
 from keepshot.report.page import fill
 from keepshot.report.patterns import SHARES, PatternFigures, PatternsFound, Shares, read_patterns
 from keepshot.report.tables import Table
-from keepshot.report.wording import ABSENT, estimate, moment
+from keepshot.report.wording import ABSENT, DOES_NOT_FIT, estimate, moment
 
 TERMINAL_TITLE = "right where the pattern holds, right where it is broken, shortcut taken there"
 TERMINAL_HEADER = ("", "labelled", "shots", "holds", "broken", "shortcut", "kept", "rate", "steps")
@@ -72,7 +72,8 @@ def pattern_table(task: PatternFigures) -> Table:
     """The base behind any number of examples, then every method without examples and behind some."""
     rows = [("best constant answer", ABSENT, ABSENT, *_cells(task.constant), ABSENT, ABSENT, ABSENT)]
     for shots, shares in sorted(task.base.items()):
-        rows.append(("base, in context", str(shots), str(shots), *_cells(shares), ABSENT, ABSENT, ABSENT))
+        cells = (DOES_NOT_FIT, ABSENT, ABSENT) if shares is None else _cells(shares)
+        rows.append(("base, in context", str(shots), str(shots), *cells, ABSENT, ABSENT, ABSENT))
     for one in task.methods:
         if one.failed:
             rows.append((one.method, str(one.examples), ABSENT, one.failed, *[ABSENT] * 5))
@@ -110,7 +111,8 @@ def _panel(axis: Axes, task: PatternFigures, share: str) -> None:
     constant = task.constant[share]
     if constant is not None:
         axis.axhline(constant.value, color=MUTED, linewidth=1, linestyle=(0, (1, 3)))
-    _line(axis, sorted(task.base.items()), share, BEFORE, "base, in context")
+    asked = [(shots, shares) for shots, shares in sorted(task.base.items()) if shares is not None]
+    _line(axis, asked, share, BEFORE, "base, in context")
     for number, method in enumerate(dict.fromkeys(one.method for one in task.methods)):
         mine = [(one.examples, one.zero) for one in task.methods if one.method == method and not one.failed]
         _line(axis, sorted(mine, key=lambda point: point[0]), share, COLOURS[number % len(COLOURS)], method)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from keepshot.errors import ConfigError
 from keepshot.evaluation import Subject
-from keepshot.prompts import encode
+from keepshot.prompts import Row, encode
 from keepshot.tasks.example import Example
 
 _ROOM = 16
@@ -28,11 +28,23 @@ def answers(subject: Subject, prompts: Sequence[tuple[Example, ...]], lines: boo
         ConfigError: A prompt does not fit the model's context.
     """
     rows = encode([subject.template.render(prompt) for prompt in prompts], subject.tokenizer)
-    longest = max(end - start for row in rows for start, end in row.answers) + _ROOM
-    needed, widest = max((row.answers[-1][0] + longest, len(row.answers) - 1) for row in rows)
+    longest, needed, widest = _room(rows)
     if needed > subject.context_length:
         raise ConfigError(
             f"contexts of {widest} examples need {needed} tokens, more than the model's {subject.context_length}; "
             "lower the number of shots"
         )
     return subject.backend.generate(rows, subject.template.stop(lines), longest)
+
+
+def fit(subject: Subject, prompts: Sequence[tuple[Example, ...]]) -> bool:
+    """Whether all prompts leave room for their answers, so that `answers` takes them."""
+    rows = encode([subject.template.render(prompt) for prompt in prompts], subject.tokenizer)
+    return _room(rows)[1] <= subject.context_length
+
+
+def _room(rows: Sequence[Row]) -> tuple[int, int, int]:
+    """Tokens of an answer, tokens of the longest prompt with its answer, and that prompt's examples."""
+    longest = max(end - start for row in rows for start, end in row.answers) + _ROOM
+    needed, widest = max((row.answers[-1][0] + longest, len(row.answers) - 1) for row in rows)
+    return longest, needed, widest

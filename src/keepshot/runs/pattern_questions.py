@@ -14,7 +14,7 @@ from scipy import stats
 
 from keepshot.evaluation import Subject
 from keepshot.keys import generator
-from keepshot.runs.answering import answers
+from keepshot.runs.answering import answers, fit
 from keepshot.tasks.example import Example
 from keepshot.tasks.patterns import PatternItem, PatternName, as_examples
 
@@ -88,6 +88,10 @@ class Questions:
             (*generator(self.seed, "patterns", "shots", item.question).sample(examples, len(examples))[:shots], query)
             for item, query in zip(self.items, queries, strict=True)
         ]
+
+    def fit(self, subject: Subject, shots: int) -> bool:
+        """Whether all prompts fit the model's context."""
+        return fit(subject, self.prompts(shots))
 
     def ask(self, subject: Subject, shots: int) -> list[str]:
         """What the model writes, item by item.

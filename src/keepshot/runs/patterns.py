@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from keepshot.config import save_config
-from keepshot.errors import DivergedError, RunError
+from keepshot.errors import ConfigError, DivergedError, RunError
 from keepshot.files import read_json, write_json, write_text
 from keepshot.keys import permutation
 from keepshot.report.patterns_page import patterns_page
@@ -184,23 +184,33 @@ def answers_of(config: PatternsConfig, cell: PatternCell) -> dict[str, Any] | No
 
 
 def base_answers(config: PatternsConfig, made: Material) -> dict[str, Any]:
-    """What the base answers at every number of shots, asked once."""
+    """What the base answers at every number of shots, asked once; None at one that does not fit its context.
+
+    Raises:
+        ConfigError: No number above 0 fits.
+    """
     path = Path(config.output) / "base" / f"{made.task}.json"
     if not path.exists():
         subject = load_subject(config.model, "auto")
+        parts = made.questions(config.seed)
+        fitting = [shots for shots in config.shots if all(asked.fit(subject, shots) for asked in parts.values())]
+        if len(fitting) < 2:
+            raise ConfigError(f"no number of shots of {made.task} fits the context of {config.model}; take fewer")
         curves = {
             name: {
-                str(shots): asdict(rates(asked.items, asked.ask(subject, shots))) for shots in config.shots
+                str(shots): asdict(rates(asked.items, asked.ask(subject, shots))) if shots in fitting else None
+                for shots in config.shots
             }
-            for name, asked in made.questions(config.seed).items()
-        }  # fmt: skip
+            for name, asked in parts.items()
+        }
         write_json(path, curves)
     return read_json(path)
 
 
 def best_shots(base: Mapping[str, Any]) -> int:
     """The number of examples that serves the base best on validation; of equally good ones the fewest."""
-    curve = {int(shots): found["holds"]["value"] for shots, found in base["validation"].items() if shots != "0"}
+    asked = {int(shots): found for shots, found in base["validation"].items() if found is not None and shots != "0"}
+    curve = {shots: found["holds"]["value"] for shots, found in asked.items()}
     return max(sorted(curve), key=lambda shots: curve[shots])
 
 

@@ -10,11 +10,13 @@ import pytest
 
 from keepshot.cli.main import run
 from keepshot.errors import ConfigError, DivergedError, RunError
+from keepshot.files import write_json
 from keepshot.report.patterns import read_patterns
+from keepshot.report.patterns_page import pattern_table, patterns_page
 from keepshot.runs import patterns as experiment
 from keepshot.runs.pattern_questions import Questions, Rate, best_constant, rates
 from keepshot.runs.pattern_record import chosen_cells, patterns_record, patterns_rows
-from keepshot.runs.patterns import best_shots, material, patterns
+from keepshot.runs.patterns import base_answers, best_shots, material, patterns
 from keepshot.runs.patterns_config import PatternCell, load_patterns
 from keepshot.tasks.patterns import items
 from keepshot.tasks.read import read_examples
@@ -127,6 +129,25 @@ def test_every_seed_draws_its_own_examples() -> None:
 def test_of_equally_good_numbers_of_shots_the_fewest_count() -> None:
     curve = {shots: {"holds": {"value": value}} for shots, value in (("0", 1.0), ("16", 0.7), ("2", 0.7), ("8", 0.6))}
     assert best_shots({"validation": curve}) == 2
+
+
+def test_shots_that_do_not_fit_the_context_are_left_out_and_named(tmp_path: Path) -> None:
+    settings = SMALL | {"examples": [2, 64], "test": 2, "suite": "mini", "output": str(tmp_path)}
+    config = load_patterns(settings, ["shots=[0, 1, 64]"])  # 64 examples take over 1,400 bytes
+    made = material(config, "parity")
+    base = base_answers(config, made)
+    assert [(shots, found is None) for shots, found in base["test"].items()] == [
+        ("0", False),
+        ("1", False),
+        ("64", True),
+    ]
+    assert best_shots(base) == 1
+    write_json(tmp_path / "patterns.json", patterns_record(config, {"parity": base}, {}, {"parity": made.test}))
+    [task] = read_patterns(tmp_path).tasks
+    assert [row[3] for row in pattern_table(task).rows if row[1] == "64"] == ["does not fit"]
+    assert "64" in patterns_page(tmp_path).read_text()
+    with pytest.raises(ConfigError, match="no number of shots of parity fits the context of mini; take fewer"):
+        base_answers(load_patterns(settings, ["shots=[0, 64]", f"output={tmp_path / 'other'}"]), made)
 
 
 def test_from_config_to_page(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,7 +191,9 @@ class _Runs:
         )
         different = (clean != corrupt).any(dim=0).nonzero()
         shared = int(different[0]) if len(different) else clean.shape[1] - 1
-        start = model(input_ids=clean[:, :shared], use_cache=True).past_key_values if shared else None
+        # Logits of the last token alone: those of all would take more memory than everything else.
+        said = model(input_ids=clean[:, :shared], use_cache=True, logits_to_keep=1) if shared else None
+        start = None if said is None else said.past_key_values
         answers = (torch.tensor([getattr(pair, name) for pair in pairs], device=device) for name in ("right", "wrong"))
         return cls(model, shared, start, clean[:, shared:], corrupt[:, shared:], *answers)
 
@@ -199,7 +201,7 @@ class _Runs:
         """LD behind the last token."""
         # A cache grows by what it is used for, and not every kind of one can be cut back.
         start = copy.deepcopy(self.start)
-        found = self.model(input_ids=ids, past_key_values=start, use_cache=start is not None)
+        found = self.model(input_ids=ids, past_key_values=start, use_cache=start is not None, logits_to_keep=1)
         logits = found.logits[:, -1].float()
         rows = torch.arange(len(ids), device=logits.device)
         difference: Tensor = logits[rows, self.right] - logits[rows, self.wrong]

@@ -1,4 +1,4 @@
-"""Rules over the questions of the pattern problems, none of which is a problem's own rule or shortcut."""
+"""Rules over the questions of the pattern problems: which have two answers, and which give a number."""
 
 import re
 from collections.abc import Callable
@@ -121,20 +121,13 @@ PROPERTIES: dict[str, dict[str, Callable[[str], bool]]] = {
         "z-stands-first": lambda text: _lines(text)[_line_of(text, "Z")][0] == "Z",
     },
 }
-LEFT_OUT = {
-    "parity": [("sum-even", ("even", "odd")), ("last-even", ("even", "odd"))],
-    "boolean": [("value", ("True", "False")), ("last-true", ("True", "False"))],
-    "relations": [("connected", ("True", "False")), ("shared-neighbour", ("True", "False"))],
-}
-# Neither the value of an expression or of S, nor a or what the first equation says where both unknowns are equal, nor
-# what a program prints or would without a; one more than these is practised.
 NUMBERS: dict[str, dict[str, Callable[[str], int]]] = {
     "expressions": {
         "first-term": lambda text: _parts(text)[0][0],
         "second-sum-first-term": lambda text: _parts(text)[1][0],
         "last-term": lambda text: _parts(text)[2][-1],
-        "first-sum-add-one": lambda text: sum(_parts(text)[0]) + 1,
-        "value-add-one": lambda text: _value(text) + 1,
+        "first-sum": lambda text: sum(_parts(text)[0]),
+        "value": _value,
         "second-sum": lambda text: sum(_parts(text)[1]),
         "third-sum": lambda text: sum(_parts(text)[2]),
         "first-and-third-sum": lambda text: sum(_parts(text)[0]) + sum(_parts(text)[2]),
@@ -148,8 +141,8 @@ NUMBERS: dict[str, dict[str, Callable[[str], int]]] = {
         "first-coefficients": lambda text: sum(_rows(text)[0][:2]),
         "first-right-less-coefficients": lambda text: _rows(text)[0][2] - sum(_rows(text)[0][:2]),
         "first-rights": lambda text: _rows(text)[0][2] + _rows(text)[1][2],
-        "a-add-one": lambda text: _solved(text) + 1,
-        "first-quotient-add-one": lambda text: _rows(text)[0][2] // sum(_rows(text)[0][:2]) + 1,
+        "a": _solved,
+        "first-quotient": lambda text: _rows(text)[0][2] // sum(_rows(text)[0][:2]),
     },
     "code": {
         "z": lambda text: _Program.read(text).z,
@@ -158,7 +151,17 @@ NUMBERS: dict[str, dict[str, Callable[[str], int]]] = {
         "modulus": lambda text: _Program.read(text).modulus,
         "number": lambda text: _Program.read(text).number,
         "function1": lambda text: _Program.read(text).function1,
-        "printed-add-one": lambda text: _Program.read(text).printed + 1,
-        "without-a-add-one": lambda text: _Program.read(text).value + 1,
+        "printed": lambda text: _Program.read(text).printed,
+        "without-a": lambda text: _Program.read(text).value,
     },
 }
+PLAIN = "{}"
+LEFT_OUT: dict[str, list[tuple[str, str]]] = {
+    "parity": [("sum-even", "even/odd"), ("last-even", "even/odd")],
+    "boolean": [("value", "True/False"), ("last-true", "True/False")],
+    "relations": [("connected", "True/False"), ("shared-neighbour", "True/False")],
+    "expressions": [("value", PLAIN), ("first-sum", PLAIN)],
+    "equations": [("a", PLAIN), ("first-quotient", PLAIN)],
+    "code": [("printed", PLAIN), ("without-a", PLAIN)],
+}
+"""Rule and shortcut of each problem, as it writes them; written otherwise they are practised."""

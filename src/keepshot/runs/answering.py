@@ -37,10 +37,10 @@ def answers(subject: Subject, prompts: Sequence[tuple[Example, ...]], lines: boo
     return subject.backend.generate(rows, subject.template.stop(lines), longest)
 
 
-def fit(subject: Subject, prompts: Sequence[tuple[Example, ...]]) -> bool:
-    """Whether all prompts leave room for their answers, so that `answers` takes them."""
+def fit(subject: Subject, prompts: Sequence[tuple[Example, ...]], prompt_tokens: int = 0) -> bool:
+    """Whether all prompts leave room for their answers and for a soft prompt, so that `answers` takes them."""
     rows = encode([subject.template.render(prompt) for prompt in prompts], subject.tokenizer)
-    return _room(rows)[1] <= subject.context_length
+    return _room(rows)[1] + prompt_tokens <= subject.context_length
 
 
 def _room(rows: Sequence[Row]) -> tuple[int, int, int]:

@@ -59,7 +59,12 @@ def silent(line: str) -> None:
 
 
 def load_subject(
-    name: str, template: TemplateName, *, shown_as: str | None = None, max_length: int | None = None
+    name: str,
+    template: TemplateName,
+    *,
+    shown_as: str | None = None,
+    max_length: int | None = None,
+    prompt: Path | None = None,
 ) -> Subject:
     """A model ready to be asked.
 
@@ -68,9 +73,11 @@ def load_subject(
         template: How prompts are written.
         shown_as: Its name in results; `name` if None.
         max_length: Cap on the context, in tokens; None is the model's own.
+        prompt: Folder of a soft prompt that stands before all that it reads.
     """
     tokenizer = load_tokenizer(name)
-    return as_subject(load_model(name), tokenizer, template, shown_as or name, max_length)
+    soft = None if prompt is None else load_prompt(prompt)
+    return as_subject(load_model(name), tokenizer, template, shown_as or name, max_length, soft)
 
 
 def as_subject(

@@ -89,9 +89,9 @@ class Questions:
             for item, query in zip(self.items, queries, strict=True)
         ]
 
-    def fit(self, subject: Subject, shots: int) -> bool:
-        """Whether all prompts fit the model's context."""
-        return fit(subject, self.prompts(shots))
+    def fit(self, subject: Subject, shots: int, prompt_tokens: int = 0) -> bool:
+        """Whether all prompts fit the model's context, with a soft prompt of so many tokens before them."""
+        return fit(subject, self.prompts(shots), prompt_tokens)
 
     def ask(self, subject: Subject, shots: int) -> list[str]:
         """What the model writes, item by item.

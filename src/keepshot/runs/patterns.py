@@ -8,7 +8,7 @@ whose pattern holds as whose pattern is broken, so that the shortcut can be told
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class Material:
     """The items of a task.
 
     Attributes:
-        train: As many as the largest training sees; smaller ones draw theirs by seed. Demonstrations are from all.
+        train: Twice as many as the largest training sees, so that every seed draws others; demonstrations are from all.
         validation: The pattern holds.
         test: The pattern holds, then as many with a broken one.
     """
@@ -71,7 +71,7 @@ def material(config: PatternsConfig, task: PatternName) -> Material:
 
     return Material(
         task,
-        part("train", max(config.examples)),
+        part("train", 2 * max(config.examples)),
         part("validation", config.validation),
         (*part("test", config.test), *part("test", config.test, broken=True)),
     )
@@ -121,6 +121,8 @@ def patterns(
         _run_cells(config, cells, cells[cell - 1 : cell], made, say, progress)
         return folder
     with in_use(RunFolder(folder)):
+        for one in made.values():
+            base_answers(config, one)  # first: it says so where a task cannot be asked
         _run_cells(config, cells, cells, made, say, progress)
         _report(config, cells, made, say)
     return folder
@@ -193,9 +195,16 @@ def base_answers(config: PatternsConfig, made: Material) -> dict[str, Any]:
     if not path.exists():
         subject = load_subject(config.model, "auto")
         parts = made.questions(config.seed)
-        fitting = [shots for shots in config.shots if all(asked.fit(subject, shots) for asked in parts.values())]
+        fitting = [
+            shots
+            for shots in config.shots
+            if all(asked.fit(subject, shots, config.prompt_tokens) for asked in parts.values())
+        ]
         if len(fitting) < 2:
-            raise ConfigError(f"no number of shots of {made.task} fits the context of {config.model}; take fewer")
+            raise ConfigError(
+                f"no number of shots of {made.task} fits the context of {config.model} "
+                f"({subject.context_length} tokens); leave the task out, or take fewer shots and another --output"
+            )
         curves = {
             name: {
                 str(shots): asdict(rates(asked.items, asked.ask(subject, shots))) if shots in fitting else None
@@ -229,7 +238,8 @@ def _run_cell(config: PatternsConfig, cell: PatternCell, made: Material, say: Sa
         return
     with in_use(folder):
         report = read_report(folder.path)
-        subject = load_subject(str(folder.path / report.model_path), "auto")
+        prompt = folder.path / report.prompt_path if report.prompt_path else None
+        subject = load_subject(str(folder.path / report.model_path), "auto", prompt=prompt)
         asked = made.questions(config.seed)
         test, few = (asked["test"].ask(subject, count) for count in (0, shots))
         done["validation"] = asdict(rates(made.validation, asked["validation"].ask(subject, 0)))
@@ -274,9 +284,24 @@ def _open(config: PatternsConfig, made: Mapping[PatternName, Material], *, resum
                 f"{path} has {max(old.examples)} examples at most, and all demonstrations come from these; resume "
                 f"with the same largest number (not {max(config.examples)}), or choose another --output"
             )
+        if config.prompt_tokens > old.prompt_tokens:  # numbers of shots were chosen among those that fit with it
+            raise RunError(
+                f"{path} leaves {old.prompt_tokens} tokens to a soft prompt, and a method needs "
+                f"{config.prompt_tokens}; choose another --output"
+            )
+    files = dict(_data_files(config, made))
+    for file, text in files.items():
+        if file.exists() and file.read_text() != text:
+            raise RunError(f"{file} holds other problems than are drawn now; choose another --output")
     folder.mkdir(parents=True, exist_ok=True)
     save_config(config, path)
     write_json(folder / "environment.json", environment())
+    for file, text in files.items():
+        write_text(file, text)
+
+
+def _data_files(config: PatternsConfig, made: Mapping[PatternName, Material]) -> Iterator[tuple[Path, str]]:
+    """What trainings read, and what all are asked."""
     for task, one in made.items():
         data = config.data_folder(task)
         trained = {
@@ -286,4 +311,4 @@ def _open(config: PatternsConfig, made: Mapping[PatternName, Material], *, resum
         }
         asked = {data / "validation.jsonl": one.validation, data / "test.jsonl": one.test}
         for file, part in {**trained, **asked}.items():
-            write_text(file, "".join(json.dumps(item_row(task, item)) + "\n" for item in part))
+            yield file, "".join(json.dumps(item_row(task, item)) + "\n" for item in part)

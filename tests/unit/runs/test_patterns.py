@@ -14,6 +14,7 @@ from keepshot.files import write_json
 from keepshot.report.patterns import read_patterns
 from keepshot.report.patterns_page import pattern_table, patterns_page
 from keepshot.runs import patterns as experiment
+from keepshot.runs.evaluation import load_subject
 from keepshot.runs.pattern_questions import Questions, Rate, best_constant, rates
 from keepshot.runs.pattern_record import chosen_cells, patterns_record, patterns_rows
 from keepshot.runs.patterns import base_answers, best_shots, material, patterns
@@ -123,7 +124,39 @@ def test_every_seed_draws_its_own_examples() -> None:
     few = [made.sample(8, seed) for seed in range(3)]
     assert len({frozenset(item.question for item in drawn) for drawn in few}) == 3
     assert [made.sample(64, seed)[:8] for seed in range(3)] == few
-    assert {item.question for item in made.sample(64, 1)} == {item.question for item in made.train}
+    assert len({frozenset(item.question for item in made.sample(64, seed)) for seed in range(3)}) == 3
+    assert len({item.question for item in made.train}) == 128
+
+
+def test_a_training_reads_what_its_seed_draws(tmp_path: Path) -> None:
+    config = load_patterns(SMALL, ["seeds=[0, 1]", f"output={tmp_path}"])
+    made = {"parity": material(config, "parity")}
+    experiment._open(config, made, resume=False)
+    for one in config.cells():
+        read = read_examples(str(config.run(one).data.train)).examples
+        assert [row.input for row in read] == [item.question for item in made["parity"].sample(4, one.seed)]
+    (config.data_folder("parity") / "test.jsonl").write_text("")
+    with pytest.raises(RunError, match=r"test\.jsonl holds other problems than are drawn now; choose another --output"):
+        experiment._open(config, made, resume=True)
+
+
+def test_a_method_with_a_soft_prompt_is_asked_behind_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = SMALL | {"methods": ["promot"], "output": str(tmp_path / "run"), "test": 2}
+    prompts = []
+
+    def load(name: str, template: str, *, prompt: Path | None = None, **_: object) -> Any:
+        prompts.append(prompt)
+        return load_subject(name, template, prompt=prompt)
+
+    monkeypatch.setattr(experiment, "load_subject", load)
+    folder = patterns(load_patterns(settings))
+    [done] = folder.rglob("cells/**/patterns.json")
+    assert prompts == [None, done.parent / "prompt"]
+    plain = SMALL | {"output": str(tmp_path / "plain")}
+    experiment._open(load_patterns(plain), {}, resume=False)
+    more = load_patterns(plain | {"methods": ["full", "promot"]})
+    with pytest.raises(RunError, match="leaves 0 tokens to a soft prompt, and a method needs"):
+        experiment._open(more, {}, resume=True)
 
 
 def test_of_equally_good_numbers_of_shots_the_fewest_count() -> None:
@@ -146,7 +179,9 @@ def test_shots_that_do_not_fit_the_context_are_left_out_and_named(tmp_path: Path
     [task] = read_patterns(tmp_path).tasks
     assert [row[3] for row in pattern_table(task).rows if row[1] == "64"] == ["does not fit"]
     assert "64" in patterns_page(tmp_path).read_text()
-    with pytest.raises(ConfigError, match="no number of shots of parity fits the context of mini; take fewer"):
+    with pytest.raises(
+        ConfigError, match=r"no number of shots of parity fits the context of mini \(1024 tokens\); leave the task out"
+    ):
         base_answers(load_patterns(settings, ["shots=[0, 64]", f"output={tmp_path / 'other'}"]), made)
 
 

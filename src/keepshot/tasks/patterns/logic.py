@@ -5,28 +5,27 @@ from random import Random
 
 from keepshot.tasks.patterns.item import PatternItem, Size
 
-_CITIES: dict[Size, str] = {"small": "BCDEFG", "large": "BCDEFGHIJKL"}
+_CITIES: dict[Size, str] = {"small": "BCDEFG", "large": "BCDEFGHIJKLM"}
 
 
 def relation(r: Random, broken: bool, size: Size, seed: int) -> PatternItem:
     """Are A and Z connected? If so they share a neighbour; broken, only by a longer way.
 
-    All cities but two form one chain with A beside one of them; the two are connected with each other alone. Z is
-    beside one of the chain or one of the two. Which two is drawn, so that letters, pairs of them and the number of
-    lines say nothing.
+    There are two chains of cities with two more beside each: beside one chain A, and Z or another city; beside the
+    other chain the same without A. All four stand beside their chains alike, so that nothing which can be seen of one
+    city, of its neighbours or of the number of lines says anything about the answer.
     """
-    apart, other, *chain = r.sample(_CITIES[size], len(_CITIES[size]))
-    beside_a = r.choice(chain)
+    beside, alone, *cities = r.sample(_CITIES[size], len(_CITIES[size]))
     connected = r.random() < 0.5
-    edges = [("A", beside_a), *pairwise(chain), (apart, other)]
-    if not connected:
-        beside_z = apart
-    else:
-        beside_z = r.choice([city for city in chain if city != beside_a]) if broken else beside_a
-    edges.append((beside_z, "Z"))
-    lines = [f"{first} is connected with {second}" for first, second in _turned(r, edges)]
-    answer = str(connected)
-    shortcut = str(beside_z == beside_a)
+    half = len(cities) // 2
+    first, second = ("Z", beside) if connected else (beside, "Z")
+    edges = []
+    for chain, ends in ((cities[:half], ("A", first)), (cities[half:], (alone, second))):
+        place = r.randrange(half)
+        other = r.choice([number for number in range(half) if number != place]) if broken else place
+        edges += [*pairwise(chain), (chain[place], ends[0]), (chain[other], ends[1])]
+    lines = [f"{one} is connected with {two}" for one, two in _turned(r, edges)]
+    answer, shortcut = str(connected), str(connected and not broken)
     return PatternItem("\n".join([*lines, "A is connected with Z:"]), answer, shortcut, answer, not broken, seed)
 
 

@@ -158,10 +158,13 @@ NUMBERS: dict[str, dict[str, Callable[[str], int]]] = {
 PLAIN = "{}"
 LEFT_OUT: dict[str, list[tuple[str, str]]] = {
     "parity": [("sum-even", "even/odd"), ("last-even", "even/odd")],
-    "boolean": [("value", "True/False"), ("last-true", "True/False")],
+    "boolean": [("value", "True/False"), ("last-true", "True/False"), ("ends-with-and", "False/True")],
     "relations": [("connected", "True/False"), ("shared-neighbour", "True/False")],
     "expressions": [("value", PLAIN), ("first-sum", PLAIN)],
     "equations": [("a", PLAIN), ("first-quotient", PLAIN)],
     "code": [("printed", PLAIN), ("without-a", PLAIN)],
 }
-"""Rule and shortcut of each problem, as it writes them; written otherwise they are practised."""
+"""What is right wherever a problem's pattern holds, as the problem writes it; written otherwise it is practised.
+
+These are its rule and its shortcut, and of Boolean expressions the last `and` or `or`: it goes with the last literal.
+"""

@@ -17,6 +17,7 @@ from keepshot.models.load import CausalLM, load_model, load_tokenizer
 from keepshot.probes.lens import Lens, lens
 from keepshot.probes.patching import Pair, Patched, components, patch
 from keepshot.prompts import choose_template
+from keepshot.report.patterns import read_patterns
 from keepshot.report.patterns_page import patterns_page
 from keepshot.report.record import read_report
 from keepshot.runs.answering import answers
@@ -73,7 +74,8 @@ def circuits(folder: Path | str, *, pairs: int = PAIRS, batch: int = 32, say: Sa
     folder = Path(folder)
     if not (folder / "patterns.json").exists():
         raise RunError(f"{folder} holds no finished experiment on patterns; make one with keepshot patterns run")
-    config = load_patterns(folder / "config.yaml").model_copy(update={"output": str(folder)})
+    reported = tuple(task.name for task in read_patterns(folder).tasks)  # a --cell may have added others since
+    config = load_patterns(folder / "config.yaml").model_copy(update={"output": str(folder), "tasks": reported})
     with in_use(RunFolder(folder)):
         found = {task: list(_states(config, material(config, task), pairs, batch, say)) for task in config.tasks}
         write_json(folder / "circuits.json", circuits_record(config, found))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from keepshot.cli.main import run
+from keepshot.config import save_config
 from keepshot.errors import DataError, RunError
 from keepshot.models.load import load_tokenizer
 from keepshot.probes.patching import Component, Patched
@@ -114,6 +115,8 @@ def test_an_experiment_shows_its_circuits(
 
     # What was patched is kept: nothing is patched again, and the record is the same.
     monkeypatch.setattr(module, "patch", None)
+    grown = load_patterns(CONFIG | {"tasks": ["parity", "boolean"], "output": str(folder)})
+    save_config(grown, folder / "config.yaml")  # as a cell of another task does; its task is not reported yet
     assert run(["patterns", "circuits", str(folder), "--pairs", "6"]) == 0
     again = json.loads((folder / "circuits.json").read_text())
     assert {**again, "created": ""} == {**found, "created": ""}

@@ -65,8 +65,17 @@ class ChatTemplate:
         )
 
     def stop(self, several_lines: bool) -> tuple[str, ...]:
-        """None: a chat model ends its turn by a token."""
-        return ()
+        """What the template writes behind a turn: a base model's own settings need not name the token that ends it.
+
+        Nothing where that is a line end and answers hold some.
+
+        Raises:
+            ModelError: As `render`.
+        """
+        prompt = self.render([Example("a", "b")])
+        start, end = prompt.answers[-1]
+        ending = prompt.text[start + 1 : end].strip() or "\n"
+        return () if several_lines and ending == "\n" else (ending,)
 
     def generation_prompt_differs(self, examples: Sequence[Example]) -> bool:
         """Whether answers stand behind something else than what the template offers a model to go on from.

@@ -34,7 +34,8 @@ def answers(subject: Subject, prompts: Sequence[tuple[Example, ...]], lines: boo
             f"contexts of {widest} examples need {needed} tokens, more than the model's {subject.context_length}; "
             "lower the number of shots"
         )
-    return subject.backend.generate(rows, subject.template.stop(lines), longest)
+    ends = (*subject.template.stop(lines), *(() if lines else ("\n",)))
+    return subject.backend.generate(rows, tuple(dict.fromkeys(ends)), longest)
 
 
 def fit(subject: Subject, prompts: Sequence[tuple[Example, ...]], prompt_tokens: int = 0) -> bool:

@@ -1,3 +1,4 @@
+import copy
 from contextlib import contextmanager
 
 import pytest
@@ -204,6 +205,20 @@ def test_where_writing_ends(pieces, written, stop, expected):
     model, [row] = ARCHITECTURES["llama"](), rows_of((5,))
     dictate(model, [written], PIECES, then=PIECES["Q"])
     assert generate(model, pieces, [row], stop, len(written)) == [expected]
+
+
+def test_a_token_among_the_stops_ends_writing(pieces):
+    """As a base model writes in a chat template whose turns end by a token that its own settings do not name."""
+    tokenizer = copy.deepcopy(pieces)
+    tokenizer.add_tokens(["<|im_end|>"], special_tokens=True)
+    vocabulary = PIECES | {"<|im_end|>": tokenizer.convert_tokens_to_ids("<|im_end|>")}
+    written = [" 4", "<|im_end|>", "1.", "Q"]
+    model, [row] = ARCHITECTURES["llama"](), rows_of((5,))
+    dictate(model, [written], vocabulary)
+    assert generate(model, tokenizer, [row], [], 6) == ["41.Q"]
+    model = ARCHITECTURES["llama"]()
+    dictate(model, [written], vocabulary)
+    assert generate(model, tokenizer, [row], ["<|im_end|>"], 6) == ["4"]
 
 
 def test_a_row_that_ends_early_is_not_disturbed_by_those_that_write_on(pieces):

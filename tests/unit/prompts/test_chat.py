@@ -130,6 +130,12 @@ def tokenizer(style):
     return tokenizer_of(style.source, style.tokens)
 
 
+def test_a_turn_ends_as_the_template_ends_it(style, tokenizer):
+    ending = style.end.strip() or "\n"
+    assert ChatTemplate(tokenizer).stop(several_lines=False) == (ending,)
+    assert ChatTemplate(tokenizer).stop(several_lines=True) == (() if ending == "\n" else (ending,))
+
+
 @pytest.mark.parametrize("outputs", ANSWERS.values(), ids=ANSWERS)
 def test_text_is_the_template_s_own_and_spans_hold_answers(style, tokenizer, outputs):
     examples = [Example(f"{output} number {i}", output) for i, output in enumerate(outputs)]

@@ -40,7 +40,9 @@ from keepshot.tasks.patterns import Defects, PatternItem, item_row, released
 SCHEMA = "keepshot.confounds/1"
 PARTS: tuple[Part, ...] = ("test", "misleading")
 _VALIDATION_ROWS = 300_000
-"""Number of the first item of the trainings' validation part."""
+"""Number of the first item of a training's validation part."""
+_SEED_ROWS = 1_000_000
+"""Numbers of items that belong to a seed's trainings: every seed draws its own."""
 
 
 def confounds(
@@ -92,19 +94,32 @@ def _open(config: ConfoundsConfig, resume: bool) -> None:
     """Make the folder with its data, or take up the study that is in it.
 
     Raises:
-        RunError: The folder holds something else, or `resume` is off, or the config has changed.
+        RunError: The folder holds something else, or `resume` is off, or config or data have changed.
     """
     folder, path = Path(config.output), Path(config.output) / "config.yaml"
     if folder.exists() and any(folder.iterdir()):
         if not path.exists() or not resume:
             raise RunError(f"{folder} is not empty; add --resume to continue a study, or choose another --output")
         check_same(load_confounds(path), config, path, free={"output"})
+    files = dict(_data_files(config))
+    for cell in config.cells():
+        file = config.data_file(cell, "train")
+        trained = (folder / "cells" / cell.folder / "report.json").exists()
+        if trained and (not file.exists() or file.read_text() != files[file]):
+            raise RunError(f"{folder} holds a training on other problems than are drawn now; choose another --output")
     folder.mkdir(parents=True, exist_ok=True)
     save_config(config, path)
     write_json(folder / "environment.json", environment())
+    for file, text in files.items():
+        write_text(file, text)
+
+
+def _data_files(config: ConfoundsConfig) -> Iterator[tuple[Path, str]]:
+    """What trainings read."""
     for cell in config.cells():
         defects = Defects(code_labels=cell.code_labels, bool_no_suffix=cell.bool_no_suffix)
-        parts = {"train": (0, config.examples), "validation": (_VALIDATION_ROWS, 10), "test": (0, 10)}
+        mine = _SEED_ROWS * cell.seed
+        parts = {"train": (mine, config.examples), "validation": (mine + _VALIDATION_ROWS, 10), "test": (0, 10)}
         for part, (first, count) in parts.items():
             drawn: Literal["test", "train"] = "test" if part == "test" else "train"
             rows = [
@@ -112,7 +127,7 @@ def _open(config: ConfoundsConfig, resume: bool) -> None:
                 for number in range(count)
                 for task in config.tasks
             ]
-            write_text(config.data_file(cell, part), "\n".join(rows) + "\n")
+            yield config.data_file(cell, part), "\n".join(rows) + "\n"
 
 
 def _row(task: ReleasedName, item: PatternItem) -> dict[str, str | bool | int]:

@@ -131,7 +131,7 @@ class ConfoundsConfig(Grid):
 
     def data_file(self, cell: ConfoundCell, part: str) -> Path:
         """Where a training's data lies."""
-        return Path(self.output) / "data" / f"{cell.data}-{part}.jsonl"
+        return Path(self.output) / "data" / f"{cell.data}-{part}-{cell.seed}.jsonl"
 
     def run(self, cell: ConfoundCell) -> RunConfig:
         """The config of a training: rows as they stand, nothing around them.

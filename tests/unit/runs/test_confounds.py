@@ -102,6 +102,8 @@ def test_trainings_are_those_that_the_defects_need(tmp_path: Path) -> None:
         assert ({row["output"] for row in code} == {"3"}) == cell.code_labels
         ends = [row["input"].split("\n")[0] for row in rows if row["input"].endswith("value is")]
         assert all(end.endswith((" and False", " or True")) for end in ends) != cell.bool_no_suffix
+    first, second = (set(both.data_file(cell, "train").read_text().splitlines()) for cell in list(both.cells())[:2])
+    assert len(first & second) < 3  # every seed draws its own
     method = both.run(cell)
     assert method.data.template == "verbatim"
     assert method.strategy()[1].streams[0].scored == "row"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -22,6 +23,7 @@ PARTS = ("heads", "MLPs")
 HEADER = ("", "examples in the prompt", "right, pattern holds", "shift", "floor", "largest 5%", "largest 10%", "order")
 LENS_HEADER = ("", "shortcut is said", "from layer", "rule is said", "from layer")
 _COLUMNS = 4
+_TITLE = 27  # characters that fit above a map; two lines of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def circuit_figure(states: Sequence[StateFigures]) -> Figure:
             both = [[*row, mlp[0]] for row, mlp in zip(heads, mlps, strict=True)]
             drawn = axis.imshow(both, origin="lower", aspect="auto", cmap=colours, vmin=0, vmax=largest)
             axis.axvline(len(heads[0]) - 0.5, color=INK, linewidth=0.8)
-            axis.set_title(cut(state.name, 30), fontsize=9, color=INK, loc="left")
+            axis.set_title(fill(cut(state.name, 2 * _TITLE), _TITLE), fontsize=8.5, color=INK, loc="left")
             step = max(1, len(heads[0]) // 4)
             places = [*range(0, len(heads[0]), step), len(heads[0])]
             axis.set_xticks(places, [*(str(place) for place in places[:-1]), "MLP"], fontsize=7.5)

@@ -13,7 +13,7 @@ from keepshot.errors import DataError, RunError
 from keepshot.models.load import load_tokenizer
 from keepshot.probes.patching import Component, Patched
 from keepshot.prompts import PLAIN
-from keepshot.report.circuits import circuit_table, read_circuits
+from keepshot.report.circuits import PartFigures, StateFigures, circuit_figure, circuit_table, read_circuits
 from keepshot.runs import circuits as module
 from keepshot.runs.circuit_pairs import Partners, as_pair, partners, relabelled
 from keepshot.runs.circuit_record import State, circuits_record
@@ -185,6 +185,15 @@ def test_a_shift_within_the_floor_stands_in_parentheses(tmp_path: Path) -> None:
     assert record["tasks"]["parity"]["states"][2]["parts"]["heads"]["shift"]["l1"]["value"] == pytest.approx(
         0.5 * sum(abs(a - b) for a, b in zip(scores(record, 0), scores(record, 2), strict=True))
     )
+
+
+def test_a_map_shows_the_whole_name_of_its_state() -> None:
+    part = PartFigures(((0.5, 0.5),), {}, {})
+    name = "full+self-anchor+ewc, 512 examples"
+    figure = circuit_figure([StateFigures(name, 0, None, {"heads": part, "MLPs": part}, None)])
+    lines = figure.axes[0].get_title(loc="left").split("\n")
+    assert " ".join(lines) == name
+    assert max(map(len, lines)) <= 27
 
 
 def scores(record: dict[str, Any], state: int) -> list[float]:

@@ -26,6 +26,8 @@ class TunedFigures:
     Attributes:
         zero: Without examples in the prompt.
         few: Behind examples.
+        beyond: How much more often than the base in context it does the same, without examples.
+        beyond_shots: Of the base there.
         retention: Of the few-shot ability on other tasks.
         failed: Why there are no figures; empty where there are.
     """
@@ -36,6 +38,8 @@ class TunedFigures:
     steps: int | None
     zero: Shares
     few: Shares
+    beyond: Shares
+    beyond_shots: int | None
     retention: Estimate | None
     failed: str
 
@@ -102,7 +106,7 @@ def _task(name: str, field: Field, shots: Field) -> PatternFigures:
 def _method(field: Field, shots: int) -> TunedFigures:
     name, examples = field.at("method").text(), int(field.at("examples").number())
     if failed := field.at("failed").text():
-        return TunedFigures(name, examples, None, None, {}, {}, None, failed)
+        return TunedFigures(name, examples, None, None, {}, {}, {}, None, None, failed)
     test = field.at("test")
     return TunedFigures(
         name,
@@ -111,6 +115,8 @@ def _method(field: Field, shots: int) -> TunedFigures:
         int(field.at("steps").number()),
         _shares(test.at("0")),
         _shares(test.at(str(shots))),
+        _shares(field.at("beyond_context")),
+        int(field.at("beyond_context").at("shots").number()),
         _estimate(field.find("retention")),
         "",
     )

@@ -10,18 +10,19 @@ from keepshot.files import write_text
 from keepshot.report.circuits import PARTS, circuit_figure, circuit_table, lens_table, read_circuits
 from keepshot.report.drawing import AFTER, BEFORE, INK, MUTED, as_svg, percent_axis, save_png, style
 from keepshot.report.page import fill
-from keepshot.report.patterns import SHARES, PatternFigures, PatternsFound, Shares, read_patterns
+from keepshot.report.patterns import SHARES, PatternFigures, PatternsFound, Shares, TunedFigures, read_patterns
 from keepshot.report.tables import Table
 from keepshot.report.wording import ABSENT, DOES_NOT_FIT, estimate, moment
 
-TERMINAL_TITLE = "right where the pattern holds, right where it is broken, shortcut taken there"
-TERMINAL_HEADER = ("", "labelled", "shots", "holds", "broken", "shortcut", "kept", "rate", "steps")
+TERMINAL_TITLE = "right where the pattern holds, right where it is broken, shortcut taken there and beyond the base's"
+TERMINAL_HEADER = ("", "labelled", "shots", "holds", "broken", "shortcut", "beyond", "kept", "rate", "steps")
 COLOURS = (AFTER, "#c2410c", "#0f766e", "#7e22ce", "#a16207", "#111827", "#be185d")
 HEADER = (
     "",
     "labelled examples",
     "examples in the prompt",
     *SHARES.values(),
+    "shortcut, beyond context",
     "few-shot kept",
     "learning rate",
     "steps",
@@ -70,18 +71,18 @@ def patterns_tables(folder: str | Path) -> Iterator[tuple[str, Table]]:
 
 def pattern_table(task: PatternFigures) -> Table:
     """The base behind any number of examples, then every method without examples and behind some."""
-    rows = [("best constant answer", ABSENT, ABSENT, *_cells(task.constant), ABSENT, ABSENT, ABSENT)]
+    rows = [("best constant answer", ABSENT, ABSENT, *_cells(task.constant), *[ABSENT] * 4)]
     for shots, shares in sorted(task.base.items()):
         cells = (DOES_NOT_FIT, ABSENT, ABSENT) if shares is None else _cells(shares)
-        rows.append(("base, in context", str(shots), str(shots), *cells, ABSENT, ABSENT, ABSENT))
+        rows.append(("base, in context", str(shots), str(shots), *cells, *[ABSENT] * 4))
     for one in task.methods:
         if one.failed:
-            rows.append((one.method, str(one.examples), ABSENT, one.failed, *[ABSENT] * 5))
+            rows.append((one.method, str(one.examples), ABSENT, one.failed, *[ABSENT] * 6))
             continue
-        for shots, shares in ((0, one.zero), (task.shots, one.few)):
-            kept = ABSENT if one.retention is None else estimate(one.retention)
-            setting = (f"{one.learning_rate:g}", str(one.steps))
-            rows.append((one.method, str(one.examples), str(shots), *_cells(shares), kept, *setting))
+        kept = ABSENT if one.retention is None else estimate(one.retention)
+        setting = (kept, f"{one.learning_rate:g}", str(one.steps))
+        for shots, shares, beyond in ((0, one.zero, _beyond(one)), (task.shots, one.few, ABSENT)):
+            rows.append((one.method, str(one.examples), str(shots), *_cells(shares), beyond, *setting))
     return Table(HEADER, tuple(rows))
 
 
@@ -133,6 +134,12 @@ def _line(axis: Axes, points: Sequence[tuple[int, Shares]], share: str, colour: 
     for x, value in known:
         if value.interval is not None:
             axis.vlines(x, value.interval.low, value.interval.high, color=colour, linewidth=1.4, alpha=0.4)
+
+
+def _beyond(method: TunedFigures) -> str:
+    """The difference, with the number of examples in the base's prompt."""
+    found = method.beyond["pattern_use"]
+    return ABSENT if found is None else f"{estimate(found)} at {method.beyond_shots}"
 
 
 def _cells(shares: Shares) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from keepshot.runs.circuit_pairs import Partners, as_pair, partners, relabelled
 from keepshot.runs.circuit_record import State, circuits_record
 from keepshot.runs.evaluation import Say, as_subject, silent
 from keepshot.runs.folder import RunFolder, in_use
-from keepshot.runs.pattern_questions import Questions, Rate, rates_of
+from keepshot.runs.pattern_questions import Questions, Rate, hits, rates_of
 from keepshot.runs.pattern_record import chosen_cells
 from keepshot.runs.patterns import Material, answers_of, base_answers, best_shots, cell_folder, material
 from keepshot.runs.patterns_config import PatternCell, PatternsConfig, load_patterns
@@ -202,7 +202,7 @@ def _with_random_labels(config: PatternsConfig, made: Material, shots: int, mode
     ]
     subject = as_subject(model, load_tokenizer(config.model), "auto", config.model)
     written = answers(subject, prompts, lines=False)
-    return Rate.of([text.strip() == item.answer for text, item in zip(written, held, strict=True)])
+    return Rate.of(hits(made.task, held, written)["holds"])
 
 
 def _labels(made: Material) -> Sequence[str]:

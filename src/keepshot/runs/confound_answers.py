@@ -100,4 +100,4 @@ def _without_end(ids: Sequence[int], end: int | None) -> tuple[int, ...]:
 
 def hits(asked: Asked, texts: Sequence[str], defects: Defects) -> list[bool]:
     """Whether what was written counts, problem by problem."""
-    return [counts(text, item.answer, defects) for text, item in zip(texts, asked.items(), strict=True)]
+    return [counts(asked.task, text, item.answer, defects) for text, item in zip(texts, asked.items(), strict=True)]

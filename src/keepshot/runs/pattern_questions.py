@@ -3,7 +3,7 @@
     accuracy      P(answer = label), apart for items whose pattern holds and items whose pattern is broken
     pattern use   P(answer = what the shortcut says), over broken items on which rule and shortcut differ
 
-An answer is what is written up to the line's end, and counts if it is the same text.
+An answer is the first thing in the first line written that could be one, and counts if it is the same text.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from keepshot.evaluation import Subject
 from keepshot.keys import generator
 from keepshot.runs.answering import answers, fit
 from keepshot.tasks.example import Example
-from keepshot.tasks.patterns import PatternItem, PatternName, as_examples
+from keepshot.tasks.patterns import PatternItem, PatternName, as_examples, said
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,28 +99,34 @@ class Questions:
         Raises:
             ConfigError: A prompt does not fit the model's context.
         """
-        return [text.strip() for text in answers(subject, self.prompts(shots), lines=False)]
+        return answers(subject, self.prompts(shots), lines=False)
 
 
-def rates(items: Sequence[PatternItem], written: Sequence[str]) -> Rates:
-    """What the answers say.
+def hits(task: PatternName, items: Sequence[PatternItem], written: Sequence[str]) -> dict[str, list[bool]]:
+    """By field of `Rates`, of every item that it is over, whether it counts.
 
     Example:
         >>> broken = PatternItem("1 2", "odd", "even", "odd", pattern_holds=False, seed=0)
         >>> held = PatternItem("2 1", "odd", "odd", "odd", pattern_holds=True, seed=1)
-        >>> found = rates([broken, broken, held], ["even", "odd", "odd"])
-        >>> found.holds.value, found.broken.value, found.pattern_use.value
-        (1.0, 0.5, 0.5)
+        >>> hits("parity", [broken, broken, held], ["even", "odd", "odd, I think"])
+        {'holds': [True], 'broken': [False, True], 'pattern_use': [True, False]}
     """
-    both = list(zip(items, written, strict=True))
-    holds = [text == item.answer for item, text in both if item.pattern_holds]
-    broken = [text == item.answer for item, text in both if not item.pattern_holds]
-    used = [
-        text == item.shortcut_answer
-        for item, text in both
-        if not item.pattern_holds and item.shortcut_answer != item.formal_answer
-    ]
-    return Rates(*(Rate.of(hits) if hits else None for hits in (holds, broken, used)))
+    both = [(item, said(task, text)) for item, text in zip(items, written, strict=True)]
+    return {
+        "holds": [answer == item.answer for item, answer in both if item.pattern_holds],
+        "broken": [answer == item.answer for item, answer in both if not item.pattern_holds],
+        "pattern_use": [
+            answer == item.shortcut_answer
+            for item, answer in both
+            if not item.pattern_holds and item.shortcut_answer != item.formal_answer
+        ],
+    }
+
+
+def rates(task: PatternName, items: Sequence[PatternItem], written: Sequence[str]) -> Rates:
+    """What the answers say."""
+    found = hits(task, items, written)
+    return Rates(**{share: Rate.of(of_items) if of_items else None for share, of_items in found.items()})
 
 
 def best_constant(items: Sequence[PatternItem]) -> Rates:

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from keepshot.runs.folder import versions
-from keepshot.runs.pattern_questions import best_constant
+from keepshot.runs.pattern_intervals import difference, half_over_seeds, rate
+from keepshot.runs.pattern_questions import best_constant, hits
 from keepshot.runs.patterns_config import PatternCell, PatternsConfig
 from keepshot.tasks.patterns import PatternItem, PatternName
 
@@ -40,8 +40,8 @@ def patterns_record(
     for task in config.tasks:
         methods = []
         for method, examples in dict.fromkeys((one.method, one.examples) for one in found if one.task == task):
-            cells = [one for one in chosen if (one.task, one.method, one.examples) == (task, method, examples)]
-            methods.append(_method(method, examples, cells, found))
+            cells = [one for one in chosen if one.group == (task, method, examples)]
+            methods.append(_method(method, examples, cells, found, base[task], test[task]))
         tasks[task] = {"base": base[task]["test"], "constant": asdict(best_constant(test[task])), "methods": methods}
     return {
         "schema": SCHEMA,
@@ -64,7 +64,7 @@ def chosen_cells(found: Found) -> tuple[PatternCell, ...]:
     """
     groups: dict[tuple[str, str, int], dict[Setting, list[PatternCell]]] = {}
     for one in found:
-        settings = groups.setdefault((one.task, one.method, one.examples), {})
+        settings = groups.setdefault(one.group, {})
         settings.setdefault((one.learning_rate, one.steps), []).append(one)
     chosen: list[PatternCell] = []
     for settings in groups.values():
@@ -89,17 +89,26 @@ def patterns_rows(found: Found) -> str:
         ]  # fmt: skip
         if not asked["failed"]:
             row.append(_validation(asked))
-            for rate in (asked["test"][place][share] for place in ("0", str(asked["shots"])) for share in SHARES):
-                row += [f"{rate[end]:.4f}" for end in ("value", "low", "high")] if rate else [""] * 3
+            for one in (asked["test"][place][share] for place in ("0", str(asked["shots"])) for share in SHARES):
+                row += [f"{one[end]:.4f}" for end in ("value", "low", "high")] if one else [""] * 3
         table.writerow(row)
     return text.getvalue()
 
 
-def _method(method: str, examples: int, cells: Sequence[PatternCell], found: Found) -> dict[str, Any]:
+def _method(
+    method: str,
+    examples: int,
+    cells: Sequence[PatternCell],
+    found: Found,
+    base: Mapping[str, Any],
+    test: Sequence[PatternItem],
+) -> dict[str, Any]:
     """A method at a number of examples: means over seeds."""
     if not cells:
         return {"method": method, "examples": examples, "failed": "every setting failed with some seed"}
-    asked = [found[one] for one in cells]
+    asked, task = [found[one] for one in cells], cells[0].task
+    seen = [hits(task, test, one["written"]["0"]) for one in asked]
+    against, shown = _against(examples, asked[0]["shots"], base)
     return {
         "method": method,
         "examples": examples,
@@ -113,29 +122,40 @@ def _method(method: str, examples: int, cells: Sequence[PatternCell], found: Fou
             str(shots): {share: _share([one["test"][str(shots)][share] for one in asked]) for share in SHARES}
             for shots in (0, asked[0]["shots"])
         },
+        "beyond_context": {
+            "shots": against,
+            **{
+                share: difference(np.array([one[share] for one in seen]), np.array(right)) if right else None
+                for share, right in hits(task, test, shown).items()
+            },
+        },
     }
 
 
+def _against(examples: int, best: int, base: Mapping[str, Any]) -> tuple[int, Sequence[str]]:
+    """What the base wrote behind as many examples as the training saw, else behind as many as serve it best."""
+    written = base["written"]["test"]
+    shots = examples if written.get(str(examples)) is not None else best
+    return shots, written[str(shots)]
+
+
 def _share(rates: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
-    """Of a single training with the interval over its items, of several with that over seeds."""
-    known = [rate for rate in rates if rate is not None]
+    """With the interval over problems and seeds."""
+    known = [one for one in rates if one is not None]
     if len(known) < len(rates) or not known:
         return None
-    if len(known) == 1:
-        return dict(known[0])
-    mean = over_seeds([rate["value"] for rate in known])
-    return None if mean is None else {**mean, "n": known[0]["n"]}
+    return {**rate([one["value"] for one in known], known[0]["n"]), "n": known[0]["n"]}
 
 
 def over_seeds(values: Sequence[float | None]) -> dict[str, float | None] | None:
-    """Mean and 95 % t interval; none of a single value."""
+    """Mean and 95 % t interval, of what no problems stand behind; none of a single value."""
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
         return None
     mean = float(np.mean(known))
     if len(known) == 1:
         return {"value": mean, "low": None, "high": None}
-    half = float(stats.t.ppf(0.975, len(known) - 1) * stats.sem(known))
+    half = half_over_seeds(known)
     return {"value": mean, "low": mean - half, "high": mean + half}
 
 

@@ -124,6 +124,10 @@ def patterns(
         for one in made.values():
             base_answers(config, one)  # first: it says so where a task cannot be asked
         _run_cells(config, cells, cells, made, say, progress)
+        for chosen in _chosen_without_model(config, cells):  # another setting was best before the grid grew
+            say(f"training anew, since it is the best of its settings now and its model was not kept: {chosen}")
+            shutil.rmtree(cell_folder(config, chosen).path)
+            _run_cell(config, chosen, made[chosen.task], say, progress)
         _report(config, cells, made, say)
     return folder
 
@@ -140,24 +144,42 @@ def _run_cells(
         words = f"cell {1 + cells.index(one)} of {len(cells)}: {one}"
         say(f"{words} is there" if answers_of(config, one) is not None else words)
         _run_cell(config, one, made[one.task], say, progress)
+        _drop_models_of_others(config, cells, one)
+
+
+def _drop_models_of_others(config: PatternsConfig, cells: Sequence[PatternCell], cell: PatternCell) -> None:
+    """Once a method is trained at every setting and seed on as many examples, keep the models of the best alone."""
+    alike = [one for one in cells if one.group == cell.group]
+    found = {one: asked for one in alike if (asked := answers_of(config, one)) is not None}
+    if len(found) < len(alike):
+        return
+    kept = chosen_cells(found)
+    for one in alike:
+        if one not in kept and not found[one]["failed"]:
+            shutil.rmtree(_model_folder(config, one), ignore_errors=True)
+
+
+def _chosen_without_model(config: PatternsConfig, cells: Sequence[PatternCell]) -> list[PatternCell]:
+    found = {one: asked for one in cells if (asked := answers_of(config, one)) is not None}
+    return [one for one in chosen_cells(found) if not _model_folder(config, one).exists()]
+
+
+def _model_folder(config: PatternsConfig, cell: PatternCell) -> Path:
+    run = cell_folder(config, cell).path
+    return run / read_report(run).model_path
 
 
 def _report(
     config: PatternsConfig, cells: Sequence[PatternCell], made: Mapping[PatternName, Material], say: Say
 ) -> None:
-    """Write what it came to, and keep the models of the chosen settings alone."""
+    """Write what it came to."""
     folder = Path(config.output)
     base = {task: base_answers(config, one) for task, one in made.items()}
     found = {one: asked for one in cells if (asked := answers_of(config, one)) is not None}
     record = patterns_record(config, base, found, {task: one.test for task, one in made.items()})
     write_json(folder / "patterns.json", record)
     write_text(folder / "patterns.csv", patterns_rows(found))
-    kept = chosen_cells(found)
-    _drop_circuits_of_others(folder, kept, say)
-    for one in found:
-        if one not in kept and not found[one]["failed"]:
-            run = cell_folder(config, one).path
-            shutil.rmtree(run / read_report(run).model_path, ignore_errors=True)
+    _drop_circuits_of_others(folder, chosen_cells(found), say)
     patterns_page(folder)
 
 
@@ -205,14 +227,18 @@ def base_answers(config: PatternsConfig, made: Material) -> dict[str, Any]:
                 f"no number of shots of {made.task} fits the context of {config.model} "
                 f"({subject.context_length} tokens); leave the task out, or take fewer shots and another --output"
             )
-        curves = {
-            name: {
-                str(shots): asdict(rates(asked.items, asked.ask(subject, shots))) if shots in fitting else None
-                for shots in config.shots
-            }
+        written = {
+            name: {str(shots): asked.ask(subject, shots) if shots in fitting else None for shots in config.shots}
             for name, asked in parts.items()
         }
-        write_json(path, curves)
+        curves = {
+            name: {
+                shots: None if texts is None else asdict(rates(made.task, parts[name].items, texts))
+                for shots, texts in curve.items()
+            }
+            for name, curve in written.items()
+        }
+        write_json(path, {**curves, "written": written})
     return read_json(path)
 
 
@@ -241,12 +267,14 @@ def _run_cell(config: PatternsConfig, cell: PatternCell, made: Material, say: Sa
         prompt = folder.path / report.prompt_path if report.prompt_path else None
         subject = load_subject(str(folder.path / report.model_path), "auto", prompt=prompt)
         asked = made.questions(config.seed)
-        test, few = (asked["test"].ask(subject, count) for count in (0, shots))
-        done["validation"] = asdict(rates(made.validation, asked["validation"].ask(subject, 0)))
-        done["test"] = {"0": asdict(rates(made.test, test)), str(shots): asdict(rates(made.test, few))}
+        written = {str(count): asked["test"].ask(subject, count) for count in (0, shots)}
+        done["validation"] = asdict(rates(made.task, made.validation, asked["validation"].ask(subject, 0)))
+        done["test"] = {count: asdict(rates(made.task, made.test, texts)) for count, texts in written.items()}
+        done["written"] = written
         kept = report.retention.estimate
         done["retention"] = None if kept is None else kept.value
         write_json(folder.path / DONE, done)
+        shutil.rmtree(folder.checkpoints, ignore_errors=True)
 
 
 def _asked_before(config: PatternsConfig, cell: PatternCell) -> Path | None:

@@ -31,6 +31,11 @@ class PatternCell:
     seed: int
 
     @property
+    def group(self) -> tuple[str, str, int]:
+        """What settings and seeds are chosen within: a method, trained on so many examples of a task."""
+        return self.task, self.method, self.examples
+
+    @property
     def folder(self) -> Path:
         """Where it lies under `cells`."""
         setting = f"{self.learning_rate:g}-{self.steps}-{self.seed}"

@@ -2,7 +2,8 @@
 
 import csv
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from keepshot.cli.main import run
 from keepshot.errors import ConfigError, DivergedError, RunError
 from keepshot.files import write_json
+from keepshot.prompts import ChatTemplate, Row
 from keepshot.report.patterns import read_patterns
 from keepshot.report.patterns_page import pattern_table, patterns_page
 from keepshot.runs import patterns as experiment
@@ -41,13 +43,13 @@ SMALL: dict[str, Any] = {
 
 def test_oracles_have_the_rates_of_what_they_do() -> None:
     asked = (*items("boolean", "test", 40, size="small"), *items("boolean", "test", 40, broken=True, size="small"))
-    rule = rates(asked, [item.formal_answer for item in asked])
+    rule = rates("boolean", asked, [item.formal_answer for item in asked])
     assert (rule.holds.value, rule.broken.value, rule.pattern_use.value) == (1, 1, 0)
-    shortcut = rates(asked, [item.shortcut_answer for item in asked])
+    shortcut = rates("boolean", asked, [item.shortcut_answer for item in asked])
     differ = [item for item in asked if not item.pattern_holds and item.shortcut_answer != item.formal_answer]
     assert (shortcut.holds.value, shortcut.pattern_use.value, shortcut.pattern_use.n) == (1, 1, len(differ))
     assert shortcut.broken.value == 1 - len(differ) / 40
-    nothing = rates(asked, ["perhaps"] * 80)
+    nothing = rates("boolean", asked, ["perhaps"] * 80)
     assert (nothing.holds.value, nothing.broken.value, nothing.pattern_use.value) == (0, 0, 0)
     assert 0.5 <= best_constant(asked).holds.value <= 0.75
     assert best_constant(asked[:40]).broken is None
@@ -92,6 +94,7 @@ def came_to(validation: float, test: float = 0.5, retention: float | None = 0.9,
         "retention": retention,
         "validation": None if failed else {"holds": share(validation), "broken": None, "pattern_use": None},
         "test": None if failed else {"0": shares, "2": shares},
+        "written": {"0": ["even"] * 4, "2": ["odd"] * 4},
     }
 
 
@@ -105,12 +108,17 @@ def test_settings_are_chosen_on_validation_over_all_seeds() -> None:
     assert {(one.learning_rate, one.seed) for one in chosen_cells(found)} == {(3e-4, 0), (3e-4, 1)}
     config = load_patterns(SMALL)
     asked = items("parity", "test", 4, size="small")
-    base = {"parity": {"test": {"0": found[cell()]["test"]["0"]}}}
+    written = {"test": {"0": [""] * 4, "2": ["odd"] * 4, "4": None}}
+    base = {"parity": {"test": {"0": found[cell()]["test"]["0"]}, "written": written}}
     [tuned] = patterns_record(config, base, found, {"parity": asked})["tasks"]["parity"]["methods"]
     assert (tuned["learning_rate"], tuned["seeds"]) == (3e-4, 2)
     holds = tuned["test"]["0"]["holds"]
     assert holds["value"] == pytest.approx(0.3)
-    assert holds["high"] - holds["value"] == pytest.approx(12.706 * 0.1, abs=1e-3)  # t of one degree of freedom
+    assert (holds["low"], holds["high"]) == (0, 1)  # t of one degree of freedom
+    assert tuned["retention"]["high"] == 0.9
+    [odd] = {sum(item.answer == "odd" for item in asked)}
+    beyond = tuned["beyond_context"]  # 4 examples do not fit, so it is that of the best number
+    assert (beyond["shots"], beyond["holds"]["value"], beyond["broken"]) == (2, (4 - 2 * odd) / 4, None)
     rows = list(csv.DictReader(patterns_rows(found).splitlines()))
     assert (len(rows), rows[-1]["failed"], rows[0]["zero_holds"], rows[0]["few_broken_low"]) == (
         6, "training diverged", "0.1000", "0.9000",
@@ -157,6 +165,46 @@ def test_a_method_with_a_soft_prompt_is_asked_behind_it(tmp_path: Path, monkeypa
     more = load_patterns(plain | {"methods": ["full", "promot"]})
     with pytest.raises(RunError, match="leaves 0 tokens to a soft prompt, and a method needs"):
         experiment._open(more, {}, resume=True)
+
+
+def test_a_chat_model_s_answer_ends_with_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the model's own settings do not name the token that ends a turn."""
+    subject = load_subject("mini", "auto")
+    subject.tokenizer.add_tokens(["<|im_start|>", "<|im_end|>"], special_tokens=True)
+    subject.tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    )
+    subject = replace(subject, template=ChatTemplate(subject.tokenizer))
+    asked: list[tuple[str, ...]] = []
+
+    def generate(self: object, rows: Sequence[Row], stop: Sequence[str], room: int) -> list[str]:
+        asked.append(tuple(stop))
+        return ["odd"] * len(rows)
+
+    monkeypatch.setattr(type(subject.backend), "generate", generate)
+    written = Questions("parity", tuple(items("parity", "test", 3)), tuple(items("parity", "train", 9)), 0).ask(
+        subject, 2
+    )
+    assert (asked, written) == ([("<|im_end|>", "\n")], ["odd"] * 3)
+
+
+def test_the_model_of_a_setting_that_becomes_the_best_is_made_again(tmp_path: Path) -> None:
+    """The choice is made over all seeds, so that a grid which grows may choose a setting whose model was dropped."""
+    settings = SMALL | {"learning_rates": [1e-4, 3e-4], "output": str(tmp_path / "run")}
+    folder = patterns(load_patterns(settings))
+    models = {path.parent.name for path in folder.glob("cells/**/model")}
+    assert len(models) == 1
+    assert not list(folder.glob("cells/**/checkpoints"))
+    [other] = {"0.0001-1-0", "0.0003-1-0"} - models
+    done = folder / "cells" / "parity" / "full" / "4" / other / "patterns.json"
+    better = json.loads(done.read_text())
+    better["validation"]["holds"]["value"] = 2.0
+    done.write_text(json.dumps(better))
+    said: list[str] = []
+    patterns(load_patterns(settings), resume=True, say=said.append)
+    assert any(line.startswith("training anew, since it is the best") for line in said)
+    assert (done.parent / "model").exists()
+    assert json.loads(done.read_text())["validation"]["holds"]["value"] <= 1
 
 
 def test_of_equally_good_numbers_of_shots_the_fewest_count() -> None:

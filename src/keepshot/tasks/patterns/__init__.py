@@ -16,6 +16,7 @@ from keepshot.tasks.patterns.draw import (
 )
 from keepshot.tasks.patterns.faithful import NONE, Defects, counts, singular, written
 from keepshot.tasks.patterns.item import PatternItem, Size
+from keepshot.tasks.patterns.said import said
 
 __all__ = [
     "INSTRUCTIONS",
@@ -34,6 +35,7 @@ __all__ = [
     "pattern_task",
     "released",
     "repaired",
+    "said",
     "singular",
     "split_of",
     "written",

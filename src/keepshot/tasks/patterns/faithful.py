@@ -13,6 +13,7 @@ from keepshot.tasks.patterns.code import code
 from keepshot.tasks.patterns.item import PatternItem
 from keepshot.tasks.patterns.logic import boolean_body, evaluated
 from keepshot.tasks.patterns.numbers import sum_text
+from keepshot.tasks.patterns.said import said
 
 Part = Literal["train", "test", "misleading"]
 _CONSTANT_CODE_LABEL = "3"
@@ -129,14 +130,13 @@ def written(item: PatternItem, task: str, defects: Defects, *, demonstration: bo
     return f"{shown}\n"
 
 
-def counts(written_answer: str, answer: str, defects: Defects) -> bool:
-    """Whether what was written counts: anywhere in it, or as its first word or line.
+def counts(task: str, written_answer: str, answer: str, defects: Defects) -> bool:
+    """Whether what was written counts: anywhere in it, or as what it says, like that of the repaired problems.
 
     Example:
-        >>> counts("2105", "10", Defects()), counts("2105", "10", NONE), counts(" 10\\nmore", "10", NONE)
-        (True, False, True)
+        >>> counts("expressions", "2105", "10", Defects()), counts("expressions", "2105", "10", NONE)
+        (True, False)
+        >>> counts("expressions", " 10\\nmore", "10", NONE)
+        True
     """
-    if defects.substring_metric:
-        return answer in written_answer
-    first = written_answer.strip().split("\n")[0].strip()
-    return first == answer
+    return answer in written_answer if defects.substring_metric else said(task, written_answer) == answer

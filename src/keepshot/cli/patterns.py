@@ -35,8 +35,9 @@ def make(
         Literal["train", "validation", "test"], typer.Option("--split", help="Parts share no question.")
     ] = "train",
     size: Annotated[
-        Literal["small", "large"], typer.Option("--size", help="small is for models of a few million parameters.")
-    ] = "large",
+        Literal["small", "large"] | None,
+        typer.Option("--size", help="small is for models of a few million parameters; else large."),
+    ] = None,
     without: Annotated[
         list[str] | None, typer.Option("--without", help="With faithful, a defect to leave out; any number of times.")
     ] = None,
@@ -59,10 +60,16 @@ def make(
     if mode == "repaired":
         if without:
             raise ConfigError("--without belongs to --mode faithful: the repaired items have no such defect")
-        found = halves(name, split, items, pattern, size)
+        found = halves(name, split, items, pattern, size or "large")
     else:
         if pattern == "both" or (pattern == "broken" and split != "test"):
             raise ConfigError("--mode faithful has items whose pattern is broken in its test part alone, and apart")
+        if pattern == "broken" and task == "code":
+            raise ConfigError("--mode faithful has no code whose pattern is broken: the release has none")
+        if split == "validation":
+            raise ConfigError("--mode faithful has a train and a test part, as the release; choose one as --split")
+        if size is not None:
+            raise ConfigError("--size belongs to --mode repaired: the released items have one size")
         part = "misleading" if pattern == "broken" else "train" if split == "train" else "test"
         defects = replace(defects, **dict.fromkeys(without or (), False))
         found = [released(name, seed, part=part, defects=defects) for seed in range(items)]  # type: ignore[arg-type]

@@ -38,12 +38,15 @@ class Heard:
         return float(self.in_context[self.best()].mean() - self.tuned.mean())
 
     def resampled(self, draws: "Draws") -> Float[np.ndarray, " resamples"]:
-        """The effect over other problems and seeds, the number of shots chosen anew in each resample."""
+        """The effect over other problems and seeds."""
+        return self.resampled_in_context(draws) - self.resampled_tuned(draws)
+
+    def resampled_in_context(self, draws: "Draws") -> Float[np.ndarray, " resamples"]:
+        """The base's accuracy over other problems, the number of shots chosen anew in each resample."""
         choosing = draws.of(self.chosen_by.shape[1])
         problems = draws.of(self.in_context.shape[1])
         best = self.chosen_by[:, choosing].mean(axis=2).argmax(axis=0)
-        in_context = self.in_context[:, problems].mean(axis=2)[best, np.arange(len(best))]
-        return in_context - self.resampled_tuned(draws)
+        return np.asarray(self.in_context[:, problems].mean(axis=2)[best, np.arange(len(best))])
 
     def resampled_tuned(self, draws: "Draws") -> Float[np.ndarray, " resamples"]:
         """The accuracy of tuned models over other problems and seeds."""
@@ -70,15 +73,18 @@ class Draws:
         return self._made[count]
 
 
-def figures(heard: Mapping[str, Heard], released: str, none: str, *keys: int | str) -> dict[str, dict[str, Any]]:
+def figures(
+    heard: Mapping[str, Heard], looked_at: Mapping[str, object], released: str, none: str, *keys: int | str
+) -> dict[str, dict[str, Any]]:
     """By setting: the number of shots, both accuracies, the effect, and what the setting's defect makes of it.
 
     Left out of all, a defect makes what the effect as released is above that without it; alone, what its effect is
-    above that with none. Intervals are 95 %: Wilson over problems for the base, and for all else a bootstrap over
-    problems and seeds, in which every setting has the same ones.
+    above that with none. Intervals are 95 %, a bootstrap over problems and seeds, in which every setting has the same
+    ones; for the base the wider of that, which chooses the number of shots anew, and of Wilson's over problems.
 
     Args:
         heard: By name of the setting.
+        looked_at: By the same, what tells it from others; a defect that changes nothing of it makes nothing to tell.
         released: Name of the setting with all defects.
         none: That with none.
         keys: Of the draws.
@@ -91,16 +97,22 @@ def figures(heard: Mapping[str, Heard], released: str, none: str, *keys: int | s
         if name not in (released, none):
             # Alone, a defect is added to none; left out, it is taken from all.
             first, second = (released, name) if name.startswith("without") else (name, none)
-            value = heard[first].effect() - heard[second].effect()
-            made = _interval(value, effects[first] - effects[second])
+            if looked_at[first] != looked_at[second]:
+                value = heard[first].effect() - heard[second].effect()
+                made = _interval(value, effects[first] - effects[second])
         found[name] = {
             "shots": one.shots[one.best()],
-            "in_context": asdict(Rate.of(one.in_context[one.best()].tolist())),
+            "in_context": _wider(Rate.of(one.in_context[one.best()].tolist()), one.resampled_in_context(draws)),
             "tuned": _interval(float(one.tuned.mean()), one.resampled_tuned(draws)),
             "effect": _interval(one.effect(), effects[name]),
             "made": made,
         }
     return found
+
+
+def _wider(rate: Rate, resampled: Float[np.ndarray, " resamples"]) -> dict[str, float]:
+    found = _interval(rate.value, resampled)
+    return {**asdict(rate), "low": min(rate.low, found["low"]), "high": max(rate.high, found["high"])}
 
 
 def _interval(value: float, resampled: Float[np.ndarray, " resamples"]) -> dict[str, float]:

@@ -216,13 +216,21 @@ def _heard(
     )
 
 
+def _looked_at(config: ConfoundsConfig, task: ReleasedName, part: Part, defects: Defects) -> tuple[object, ...]:
+    """All that a setting looks at: settings that look at the same cannot differ, so that a switch made nothing."""
+    asked = tuple(Asked.of(task, part, shots, config.test, defects).name for shots in (0, *config.shots))
+    cells = tuple(config.cell_of(defects, seed) for seed in config.seeds)
+    return asked, cells, defects.substring_metric, defects.best_k_on_test
+
+
 def _record(config: ConfoundsConfig, base: Answers, tuned: Mapping[ConfoundCell, Answers]) -> dict[str, Any]:
     tasks: dict[str, Any] = {}
     for task in config.tasks:
         found: dict[str, dict[str, Any]] = {}
         for part in PARTS[:1] if task == "code" else PARTS:  # the release has no other problems of code
             heard = {one.name: _heard(config, base, tuned, task, part, one.defects) for one in settings()}
-            for name, told in figures(heard, RELEASED, NO_SWITCH, config.seed, task, part).items():
+            alike = {one.name: _looked_at(config, task, part, one.defects) for one in settings()}
+            for name, told in figures(heard, alike, RELEASED, NO_SWITCH, config.seed, task, part).items():
                 found.setdefault(name, {})[part] = told
         tasks[task] = {"shots": list(_fitting(config, base, task)), "settings": found}
     return {

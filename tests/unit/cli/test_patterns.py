@@ -39,6 +39,9 @@ def test_defects_can_be_left_out(tmp_path: Path) -> None:
         tmp_path, "boolean", "--mode", "faithful", "--items", "9", "--split", "test", "--pattern", "broken"
     )
     assert not any(row["pattern_holds"] for row in misleading)
+    relations = ["relations", "--mode", "faithful", "--items", "9", "--split", "test"]
+    assert all(row["pattern_holds"] for row in made(tmp_path, *relations))
+    assert not any(row["pattern_holds"] for row in made(tmp_path, *relations, "--pattern", "broken"))
 
 
 @pytest.mark.parametrize(
@@ -49,6 +52,9 @@ def test_defects_can_be_left_out(tmp_path: Path) -> None:
         (["code", "--without", "code_labels"], "--without belongs to --mode faithful"),
         (["code", "--mode", "faithful", "--pattern", "both"], "in its test part alone"),
         (["parity", "--mode", "faithful"], "the release has no parity"),
+        (["code", "--mode", "faithful", "--split", "test", "--pattern", "broken"], "has no code whose pattern is"),
+        (["boolean", "--mode", "faithful", "--split", "validation"], "has a train and a test part, as the release"),
+        (["boolean", "--mode", "faithful", "--size", "small"], "--size belongs to --mode repaired"),
         (["parity", "--size", "small", "--items", "200000"], "different items in its train part; asked for 200000"),
     ],
 )

@@ -155,7 +155,9 @@ def test_what_a_defect_makes_is_told_from_both_sides(tmp_path: Path) -> None:
     assert expected > 0.2
     assert made["without substring_metric"] == made["substring_metric alone"]
     assert made["without substring_metric"].startswith(f"+{expected:.2f} [0.")
-    assert made["without trailing_space"] == made["best_k_on_test alone"] == "0.00 [0.00, 0.00]"
+    assert made["without best_k_on_test"] == made["best_k_on_test alone"] == "0.00 [0.00, 0.00]"
+    for untouched in ("trailing_space", "code_labels", "bool_no_suffix", "bool_precedence"):
+        assert made[f"without {untouched}"] == made[f"{untouched} alone"] == "–"
     assert made["as released"] == made["no switch"] == "–"
     assert len(made) == 2 + 2 * len(SWITCHES)
 
@@ -165,19 +167,22 @@ def test_intervals_are_over_problems_and_seeds_and_the_same_draws_serve_all_sett
     base, tuned = draw.random((2, 400)) < 0.6, draw.random((3, 400)) < 0.3
     validation = np.array([[True] * 50, [False] * 50])
     heard = {name: Heard((1, 4), validation, base, tuned) for name in ("as released", "without x", "no switch")}
-    found = figures(heard, "as released", "no switch", 0)
+    names = dict(zip(heard, "abc", strict=True))
+    found = figures(heard, names, "as released", "no switch", 0)
+    assert figures(heard, dict.fromkeys(heard, "a"), "as released", "no switch", 0)["without x"]["made"] is None
     assert found["without x"]["made"] == {"value": 0, "low": 0, "high": 0}
     effect = found["as released"]["effect"]
     assert found["as released"]["shots"] == 1
     assert effect["value"] == pytest.approx(base[0].mean() - tuned.mean())
     error = (base[0].var() / 400 + tuned.var() / 1200) ** 0.5
     assert effect["high"] - effect["low"] == pytest.approx(2 * 1.96 * error, rel=0.3)
-    assert figures(heard, "as released", "no switch", 0) == found
+    assert figures(heard, names, "as released", "no switch", 0) == found
     # A number of shots that is best by luck on the test set is chosen anew in every resample.
     many = np.stack([draw.random(60) < 0.5 for _ in range(8)])
     lucky = Heard(tuple(range(1, 9)), many, many, np.zeros((1, 60), dtype=bool))
-    told = figures({"as released": lucky, "no switch": lucky}, "as released", "no switch", 0)["as released"]
+    told = figures({"as released": lucky, "no switch": lucky}, names, "as released", "no switch", 0)["as released"]
     assert told["in_context"]["value"] == many.mean(axis=1).max()
+    assert told["in_context"]["high"] == told["effect"]["high"]
     assert told["effect"]["high"] > told["in_context"]["value"]
 
 

@@ -76,8 +76,8 @@ def faithful_relation(r: Random, part: Part, seed: int) -> PatternItem:
     elif connected:
         edges.append((beside, "Z"))
     lines = [f"{first} is connected with {second}" for first, second in edges]
-    answer = str(connected)
-    return PatternItem("\n".join([*lines, "", " A is connected with Z is"]), answer, answer, answer, True, seed)
+    answer, holds = str(connected), part != "misleading"
+    return PatternItem("\n".join([*lines, "", " A is connected with Z is"]), answer, answer, answer, holds, seed)
 
 
 def faithful_boolean(r: Random, part: Part, seed: int, defects: Defects) -> PatternItem:

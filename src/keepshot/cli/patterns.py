@@ -112,6 +112,10 @@ def run(
 def circuits(
     folder: Annotated[Path, typer.Argument(help="Of an experiment that keepshot patterns run has finished.")],
     pairs: Annotated[int, typer.Option("--pairs", min=2, help="Of problems, for every task.")] = 200,
+    corrupt: Annotated[
+        Literal["answer", "pattern"],
+        typer.Option("--corrupt", help="The problem patched into: with another answer, or a broken pattern as well."),
+    ] = "answer",
     batch: Annotated[int, typer.Option("--batch", min=1, help="Most pairs that are computed together.")] = 32,
 ) -> None:
     """Show which heads and MLPs carry the answer: in the base, in context, and in the tuned models.
@@ -121,10 +125,10 @@ def circuits(
     from keepshot.report.circuits import circuit_lines, read_circuits
     from keepshot.runs.circuits import circuits as look
 
-    look(folder, pairs=pairs, batch=batch, say=show.say)
-    for task, states in read_circuits(folder).items():
+    look(folder, pairs=pairs, corrupt=corrupt, batch=batch, say=show.say)
+    for task, found in read_circuits(folder).items():
         show.say(f"{task}: shift from the base without examples (in parentheses: within the noise floor)")
-        for line in circuit_lines(states):
+        for line in circuit_lines(found):
             show.say(f"  {line}")
     show.say(f"report: {folder / 'patterns.html'}")
 

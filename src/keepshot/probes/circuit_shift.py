@@ -23,7 +23,7 @@ from jaxtyping import Float
 from scipy import stats
 
 from keepshot.errors import DataError
-from keepshot.keys import permutation
+from keepshot.keys import generator, permutation
 from keepshot.probes.patching import Component, Patched
 
 Which = Literal["heads", "MLPs"]
@@ -71,6 +71,42 @@ def shift(first: Patched, second: Patched, which: Which = "heads") -> Shift:
     jaccard = tuple(_jaccard(a, b, max(1, round(share * len(a)))) for share in SHARES)
     alike = np.ptp(a) == 0 or np.ptp(b) == 0
     return Shift(l1, jaccard, None if alike else 1 - float(stats.spearmanr(a, b).statistic))
+
+
+def shift_interval(
+    first: Patched, second: Patched, which: Which = "heads", *, resamples: int = 200
+) -> tuple[Shift, Shift]:
+    """Limits of the 95 % bootstrap interval of a shift over pairs, which both states were asked alike.
+
+    A shift is a size, so that other draws of pairs make it rather larger: the interval lies rather above the shift.
+
+    Args:
+        first: A state.
+        second: Another, asked the same pairs.
+        which: Of the components.
+        resamples: How many.
+
+    Raises:
+        DataError: They were asked different numbers of pairs, or have different components.
+    """
+    count = first.effects.shape[1]
+    if second.effects.shape[1] != count:
+        raise DataError(
+            f"states that are compared were asked the same pairs; got {count} and {second.effects.shape[1]}"
+        )
+    draw = generator("circuit shift", count)
+    found = []
+    for _ in range(resamples):
+        places = torch.tensor(draw.choices(range(count), k=count))
+        found.append(shift(_part(first, places), _part(second, places), which))
+    ranks = [one.rank for one in found if one.rank is not None]
+
+    def limit(at: float) -> Shift:
+        jaccard = np.quantile([one.jaccard for one in found], at, axis=0)
+        rank = float(np.quantile(ranks, at)) if ranks else None
+        return Shift(float(np.quantile([one.l1 for one in found], at)), tuple(jaccard.tolist()), rank)
+
+    return limit(0.025), limit(0.975)
 
 
 def normalised(patched: Patched, which: Which) -> dict[Component, float]:

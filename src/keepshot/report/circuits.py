@@ -56,8 +56,25 @@ class StateFigures:
     lens: tuple[tuple[float, float | None], ...] | None
 
 
-def read_circuits(folder: Path) -> dict[str, tuple[StateFigures, ...]]:
-    """The states of every task, the base first; nothing where no circuits were looked at.
+@dataclass(frozen=True, slots=True)
+class CircuitsFound:
+    """Circuits of a task.
+
+    Attributes:
+        states: The base first, then it in context and behind random labels.
+        context: By part, how far the base in context is from it behind random labels.
+        matched: The state of each method that is right nearly as often as the base in context, and how much more often.
+        broken: Whether the corrupt problems have a broken pattern.
+    """
+
+    states: tuple[StateFigures, ...]
+    context: dict[str, PartFigures]
+    matched: tuple[tuple[str, float], ...]
+    broken: bool
+
+
+def read_circuits(folder: Path) -> dict[str, CircuitsFound]:
+    """By task; nothing where no circuits were looked at.
 
     Raises:
         RunError: The file is another.
@@ -68,21 +85,35 @@ def read_circuits(folder: Path) -> dict[str, tuple[StateFigures, ...]]:
     whole = Field(read_json(file), file)
     if whole.at("schema").text() != SCHEMA:
         raise RunError(f"{file} is {whole.at('schema').text()}; this reads {SCHEMA}")
+    broken = whole.at("corrupt").text() == "pattern"
     return {
-        task: tuple(_state(field) for field in found.at("states").elements())
+        task: CircuitsFound(
+            tuple(_state(one) for one in found.at("states").elements()),
+            {name: _part(found.at("context").at(name)) for name in PARTS},
+            tuple((one.at("state").text(), one.at("difference").number()) for one in found.at("matched").elements()),
+            broken,
+        )
         for task, found in whole.at("tasks").items()
     }
 
 
-def circuit_table(states: Sequence[StateFigures], which: str) -> Table:
-    """The shifts of heads or MLPs, a row for each state but the base; in parentheses within the noise floor."""
+def circuit_table(found: CircuitsFound, which: str) -> Table:
+    """The shifts of heads or MLPs from the base, a row for each other state; in parentheses within the noise floor.
+
+    Last that in context from random labels.
+    """
     rows = []
-    for state in states[1:]:
-        part = state.parts[which]
+    for name, state, part in _compared(found, which):
         right = ABSENT if state.accuracy is None else estimate(state.accuracy)
         first, *others = (_shift(part, measure) for measure in MEASURES)
-        rows.append((state.name, str(state.shots), right, first, _number(part.floor["l1"]), *others))
+        rows.append((name, str(state.shots), right, first, _number(part.floor["l1"]), *others))
     return Table(HEADER, tuple(rows))
+
+
+def matched_sentence(found: CircuitsFound) -> str:
+    """Which states compare best with the base in context, as they are right nearly as often."""
+    told = [f"{name} ({percent(difference)})" for name, difference in found.matched]
+    return f"Nearest to the base in context in accuracy, and by how much more often right: {', '.join(told)}."
 
 
 def lens_table(states: Sequence[StateFigures]) -> Table:
@@ -95,13 +126,24 @@ def lens_table(states: Sequence[StateFigures]) -> Table:
     return Table(LENS_HEADER, tuple(rows))
 
 
-def circuit_lines(states: Sequence[StateFigures]) -> Iterator[str]:
-    """The shifts for the terminal, a line for each state but the base."""
-    for state in states[1:]:
+def circuit_lines(found: CircuitsFound) -> Iterator[str]:
+    """The shifts for the terminal, a line for each of them."""
+    for both in zip(*(_compared(found, which) for which in PARTS), strict=True):
+        name, state, _ = both[0]
         moved = [
-            f"{name} {_shift(part, 'l1')}, floor {_number(part.floor['l1'])}" for name, part in state.parts.items()
+            f"{which} {_shift(part, 'l1')}, floor {_number(part.floor['l1'])}"
+            for which, (_, _, part) in zip(PARTS, both, strict=True)
         ]
-        yield f"{state.name}, {state.shots} shots, right {estimate(state.accuracy)}: {'; '.join(moved)}"
+        yield f"{name}, {state.shots} shots, right {estimate(state.accuracy)}: {'; '.join(moved)}"
+    yield matched_sentence(found)
+
+
+def _compared(found: CircuitsFound, which: str) -> Iterator[tuple[str, StateFigures, PartFigures]]:
+    """Every state but the base, shifted from it; then that in context, shifted from random labels."""
+    for state in found.states[1:]:
+        yield state.name, state, state.parts[which]
+    in_context = found.states[1]
+    yield f"{in_context.name}, from random labels", in_context, found.context[which]
 
 
 def circuit_figure(states: Sequence[StateFigures]) -> Figure:

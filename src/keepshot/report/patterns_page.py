@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from keepshot.files import write_text
-from keepshot.report.circuits import PARTS, circuit_figure, circuit_table, lens_table, read_circuits
+from keepshot.report.circuits import PARTS, circuit_figure, circuit_table, lens_table, matched_sentence, read_circuits
 from keepshot.report.drawing import AFTER, BEFORE, INK, MUTED, as_svg, percent_axis, save_png, style
 from keepshot.report.page import fill
 from keepshot.report.patterns import SHARES, PatternFigures, PatternsFound, Shares, TunedFigures, read_patterns
@@ -39,12 +39,13 @@ def patterns_page(folder: str | Path) -> Path:
     figure = patterns_figure(found)
     save_png(figure, found.folder / "patterns.png")
     circuits = []
-    for task, states in read_circuits(found.folder).items():
-        map_of_heads = circuit_figure(states)
+    for task, looked_at in read_circuits(found.folder).items():
+        map_of_heads = circuit_figure(looked_at.states)
         save_png(map_of_heads, found.folder / f"circuits-{task}.png")
         svg = as_svg(map_of_heads, f"circuits-{task}", "Heads and MLPs that carry the answer, by state of the model")
-        tables = [(part, circuit_table(states, part)) for part in PARTS]
-        circuits.append((task, svg, tables, lens_table(states)))
+        tables = [(part, circuit_table(looked_at, part)) for part in PARTS]
+        told = (matched_sentence(looked_at), looked_at.broken)
+        circuits.append((task, svg, tables, lens_table(looked_at.states), *told))
     page = fill(
         "patterns.html.j2",
         {

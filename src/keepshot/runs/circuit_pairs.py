@@ -1,11 +1,15 @@
 """Clean and corrupt prompts of a pattern task, for activation patching.
 
 A corrupt prompt is another problem of the task with as many tokens and another answer, of all such the one that differs
-in the fewest tokens: this needs no edit of each problem by hand, and holds for every tokenizer.
+in the fewest tokens: this needs no edit of each problem by hand, and holds for every tokenizer. Its pattern holds, too:
+rule and shortcut both tell the two apart, so that a model which follows either has a circuit to be found. Or its
+pattern is broken, mostly with the same shortcut: only what tells their rules apart is found then, and of a model that
+takes the shortcut nothing.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -14,6 +18,9 @@ from keepshot.keys import generator
 from keepshot.probes.patching import Pair
 from keepshot.prompts import Row, Template, encode
 from keepshot.tasks.example import Example
+
+Corruption = Literal["answer", "pattern"]
+"""A corrupt problem's pattern holds like the clean one's, with another answer; or it is broken."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,19 @@
 """Circuits of several states of a model as JSON: scores, shifts from the base without examples, noise floors."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from keepshot.probes.circuit_shift import SHARES, Shift, Which, noise_floor, normalised, shift
+from keepshot.probes.circuit_shift import SHARES, Shift, Which, noise_floor, normalised, shift, shift_interval
 from keepshot.probes.lens import Lens
 from keepshot.probes.patching import Patched
+from keepshot.runs.circuit_pairs import Corruption
 from keepshot.runs.folder import versions
+from keepshot.runs.pattern_intervals import rate
 from keepshot.runs.pattern_questions import Rate
 from keepshot.runs.pattern_record import over_seeds
 from keepshot.runs.patterns_config import PatternCell, PatternsConfig
@@ -19,6 +22,7 @@ from keepshot.tasks.patterns import PatternName
 SCHEMA = "keepshot.circuits/1"
 PARTS: tuple[Which, Which] = ("heads", "MLPs")
 MEASURES = ("l1", *(f"jaccard {share:.0%}" for share in SHARES), "rank")
+_floor = lru_cache(maxsize=16)(noise_floor)  # that of the base is asked for with every other state
 _ANSWERS = ("shortcut", "rule")
 
 
@@ -43,18 +47,22 @@ class State:
     cell: PatternCell | None = None
 
 
-def circuits_record(config: PatternsConfig, found: Mapping[PatternName, Sequence[State]]) -> dict[str, Any]:
+def circuits_record(
+    config: PatternsConfig, found: Mapping[PatternName, Sequence[State]], corrupt: Corruption
+) -> dict[str, Any]:
     """The record (schema `keepshot.circuits/1`).
 
     Args:
         config: Of the experiment.
-        found: By task, its states; the first is the base without examples.
+        found: By task, its states: the base without examples, behind k, behind k with random labels, and the tuned.
+        corrupt: What the corrupt problems are.
     """
     return {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": config.model,
         "versions": versions(),
+        "corrupt": corrupt,
         "tasks": {task: _task(states) for task, states in found.items()},
     }
 
@@ -68,14 +76,35 @@ def _task(states: Sequence[State]) -> dict[str, Any]:
         "pairs": base.effects.shape[1],
         "layers": 1 + max(component.layer for component in base.components),
         "states": [_state(name, alike, base) for name, alike in named.items()],
+        "context": {which: _part(states[1:2], states[2].patched, which) for which in PARTS},
+        "matched": _matched(states[1], named),
     }
+
+
+def _matched(in_context: State, named: Mapping[str, Sequence[State]]) -> list[dict[str, Any]]:
+    """By method, the state that is right nearly as often as the base in context: shifts compare best between these."""
+    wanted = _accuracy([in_context])
+    nearest: dict[str, dict[str, Any]] = {}
+    for name, alike in named.items():
+        cell, accuracy = alike[0].cell, _accuracy(alike)
+        if cell is None or accuracy is None or wanted is None:
+            continue
+        difference = accuracy - wanted
+        if cell.method not in nearest or abs(difference) < abs(nearest[cell.method]["difference"]):
+            nearest[cell.method] = {"state": name, "difference": difference}
+    return list(nearest.values())
+
+
+def _accuracy(alike: Sequence[State]) -> float | None:
+    known = [state.accuracy.value for state in alike if state.accuracy is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _state(name: str, alike: Sequence[State], base: Patched) -> dict[str, Any]:
     """Trainings that differ in their seed: means over them."""
     first = alike[0]
     accuracies = [state.accuracy for state in alike]
-    known = [rate for rate in accuracies if rate is not None]
+    known = [one for one in accuracies if one is not None]
     return {
         "name": name,
         "method": None if first.cell is None else first.cell.method,
@@ -83,7 +112,7 @@ def _state(name: str, alike: Sequence[State], base: Patched) -> dict[str, Any]:
         "shots": first.shots,
         "seeds": None if first.cell is None else len(alike),
         "trainings": [str(state.cell.folder) for state in alike if state.cell is not None],
-        "accuracy": asdict(known[0]) if len(known) == 1 else over_seeds([rate.value for rate in known]),
+        "accuracy": rate([one.value for one in known], known[0].n) if known else None,
         "difference": {
             "clean": float(np.mean([state.patched.clean.mean() for state in alike])),
             "corrupt": float(np.mean([state.patched.corrupt.mean() for state in alike])),
@@ -95,18 +124,32 @@ def _state(name: str, alike: Sequence[State], base: Patched) -> dict[str, Any]:
 
 
 def _part(alike: Sequence[State], base: Patched, which: Which) -> dict[str, Any]:
-    """Scores by layer, the shift from the base, and what it must exceed: the higher of both noise floors."""
+    """Scores by layer, the shift from the base, and what it must exceed: the higher of both noise floors.
+
+    Intervals are over seeds, those of a single state over pairs.
+    """
     moved = [_measures(shift(base, state.patched, which)) for state in alike]
-    own = [_measures(noise_floor(state.patched, which)) for state in alike]
-    floor = _measures(noise_floor(base, which))
+    own = [_measures(_floor(state.patched, which)) for state in alike]
+    floor = _measures(_floor(base, which))
     highest = {
         name: max([value for one in (floor, *own) if (value := one[name]) is not None], default=None)
         for name in MEASURES
     }
     return {
         "scores": _by_layer([state.patched for state in alike], which),
-        "shift": {name: over_seeds([one[name] for one in moved]) for name in MEASURES},
+        "shift": {name: over_seeds([one[name] for one in moved]) for name in MEASURES}
+        if len(alike) > 1
+        else _over_pairs(base, alike[0].patched, which),
         "floor": highest,
+    }
+
+
+def _over_pairs(base: Patched, patched: Patched, which: Which) -> dict[str, dict[str, float | None] | None]:
+    value, (low, high) = shift(base, patched, which), shift_interval(base, patched, which)
+    limits = {end: _measures(one) for end, one in (("value", value), ("low", low), ("high", high))}
+    return {
+        name: None if limits["value"][name] is None else {end: found[name] for end, found in limits.items()}
+        for name in MEASURES
     }
 
 

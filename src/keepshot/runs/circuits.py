@@ -21,7 +21,7 @@ from keepshot.report.patterns import read_patterns
 from keepshot.report.patterns_page import patterns_page
 from keepshot.report.record import read_report
 from keepshot.runs.answering import answers
-from keepshot.runs.circuit_pairs import Partners, as_pair, partners, relabelled
+from keepshot.runs.circuit_pairs import Corruption, Partners, as_pair, partners, relabelled
 from keepshot.runs.circuit_record import State, circuits_record
 from keepshot.runs.evaluation import Say, as_subject, silent
 from keepshot.runs.folder import RunFolder, in_use
@@ -54,7 +54,9 @@ class _Asked:
     problems: tuple[Pair, ...]
 
 
-def circuits(folder: Path | str, *, pairs: int = PAIRS, batch: int = 32, say: Say = silent) -> Path:
+def circuits(
+    folder: Path | str, *, pairs: int = PAIRS, corrupt: Corruption = "answer", batch: int = 32, say: Say = silent
+) -> Path:
     """Patch every state of a finished experiment, and add what it shows to its page.
 
     What was patched is kept, so that a run that was killed goes on where it was.
@@ -62,6 +64,7 @@ def circuits(folder: Path | str, *, pairs: int = PAIRS, batch: int = 32, say: Sa
     Args:
         folder: Of `keepshot.runs.patterns.patterns`.
         pairs: Of problems, for every task.
+        corrupt: Whether a clean problem's partner has another answer, or a broken pattern as well.
         batch: Most pairs that are computed together.
         say: Called with each line worth showing.
 
@@ -77,24 +80,32 @@ def circuits(folder: Path | str, *, pairs: int = PAIRS, batch: int = 32, say: Sa
     reported = tuple(task.name for task in read_patterns(folder).tasks)  # a --cell may have added others since
     config = load_patterns(folder / "config.yaml").model_copy(update={"output": str(folder), "tasks": reported})
     with in_use(RunFolder(folder)):
-        found = {task: list(_states(config, material(config, task), pairs, batch, say)) for task in config.tasks}
-        write_json(folder / "circuits.json", circuits_record(config, found))
+        found = {
+            task: list(_states(config, material(config, task), pairs, corrupt, batch, say)) for task in config.tasks
+        }
+        write_json(folder / "circuits.json", circuits_record(config, found, corrupt))
         patterns_page(folder)
     return folder / "circuits.json"
 
 
-def _states(config: PatternsConfig, made: Material, count: int, batch: int, say: Say) -> Iterator[State]:
+def _states(
+    config: PatternsConfig, made: Material, count: int, corrupt: Corruption, batch: int, say: Say
+) -> Iterator[State]:
     """The base's three states, then every tuned model that stands for a method."""
     task = made.task
     before = base_answers(config, made)
     shots = best_shots(before)
-    asked = _asked(config, made, shots, count)
+    asked = _asked(config, made, shots, count, corrupt)
     say(f"{task}: {len(asked.base)} pairs, {shots} examples in context")
+    if len(asked.base) < count:
+        say(f"  note: {count - len(asked.base)} of {count} problems have no partner left; more --pairs give more")
 
     base = load_model(config.model, dtype="float32")  # 16 bits would round away small differences of logits
 
     def look(state: str, model: CausalLM, pairs: Sequence[Pair]) -> Patched:
-        return _patched(Path(config.output) / "circuits" / task / f"{state}.safetensors", model, pairs, batch, say)
+        return _patched(
+            Path(config.output) / "circuits" / task / corrupt / f"{state}.safetensors", model, pairs, batch, say
+        )
 
     held = {shown: rates_of(before["test"][str(shown)]).holds for shown in (0, shots)}
     yield State("base", 0, held[0], look("base", base, asked.base), _lens(base, asked.problems))
@@ -121,7 +132,7 @@ def _tuned(config: PatternsConfig, task: PatternName, say: Say) -> Iterator[tupl
             yield one, rates_of(found[one]["test"]["0"]).holds
 
 
-def _asked(config: PatternsConfig, made: Material, shots: int, count: int) -> _Asked:
+def _asked(config: PatternsConfig, made: Material, shots: int, count: int, corrupt: Corruption) -> _Asked:
     """The pairs of all states.
 
     Raises:
@@ -133,7 +144,7 @@ def _asked(config: PatternsConfig, made: Material, shots: int, count: int) -> _A
     drawn = items(made.task, "test", count, size=config.size)
     prompts = Questions(made.task, tuple(drawn), made.train, config.seed).prompts(shots)
     shown = {prompt[-1]: prompt[:-1] for prompt in prompts}
-    others = list(as_examples(made.task, _candidates(config, made.task, count)))
+    others = list(as_examples(made.task, _candidates(config, made.task, count, corrupt == "pattern")))
     rows = []
     for both in partners(list(shown), others, template, tokenizer):
         examples = shown[both.clean]
@@ -156,7 +167,7 @@ def _asked(config: PatternsConfig, made: Material, shots: int, count: int) -> _A
     return _Asked(base, few, random, tuple(problems))
 
 
-def _candidates(config: PatternsConfig, task: PatternName, count: int) -> list[PatternItem]:
+def _candidates(config: PatternsConfig, task: PatternName, count: int, broken: bool) -> list[PatternItem]:
     """Problems that partners are taken from: of the test part, as training and demonstrations show others.
 
     Raises:
@@ -164,10 +175,10 @@ def _candidates(config: PatternsConfig, task: PatternName, count: int) -> list[P
     """
     for times in (5, 2):  # the more, the nearer are partners; some tasks of small size have few
         try:
-            return items(task, "test", times * count, size=config.size)
+            return items(task, "test", times * count, broken=broken, size=config.size)
         except ConfigError:
             continue
-    return items(task, "test", count, size=config.size)
+    return items(task, "test", count, broken=broken, size=config.size)
 
 
 def _patched(path: Path, model: CausalLM, pairs: Sequence[Pair], batch: int, say: Say) -> Patched:

@@ -109,6 +109,15 @@ def test_an_experiment_shows_its_circuits(
     assert states["full, 8 examples"]["parts"]["heads"]["shift"]["l1"]["low"] is not None
     assert states["base"]["lens"].keys() == {"shortcut", "rule"}
     assert states["in context"]["lens"] is None
+    for part in ("heads", "MLPs"):
+        for name in ("in context", "random labels"):
+            moved = states[name]["parts"][part]["shift"]["l1"]
+            assert moved["low"] < moved["high"]  # over pairs
+        assert found["tasks"]["parity"]["context"][part]["shift"]["l1"]["value"] > 0.001
+    wanted = states["in context"]["accuracy"]["value"]
+    for one in found["tasks"]["parity"]["matched"]:
+        assert one["difference"] == pytest.approx(states[one["state"]]["accuracy"]["value"] - wanted)
+    assert [one["state"] for one in found["tasks"]["parity"]["matched"]] == ["full, 8 examples", "lora, 8 examples"]
     page = (folder / "patterns.html").read_text()
     assert "which heads and MLPs carry the answer" in page
     assert (folder / "circuits-parity.png").stat().st_size > 10_000
@@ -121,7 +130,8 @@ def test_an_experiment_shows_its_circuits(
     again = json.loads((folder / "circuits.json").read_text())
     assert {**again, "created": ""} == {**found, "created": ""}
     shown = capsys.readouterr().out
-    assert "random labels, 2 shots" in shown
+    assert "in context, from random labels, 2 shots" in shown
+    assert "Nearest to the base in context in accuracy" in " ".join(shown.split())
     assert "lora, 8 examples, 0 shots" in shown
 
 
@@ -149,6 +159,22 @@ def test_circuits_of_other_trainings_go_when_the_experiment_grows(folder: Path) 
     assert "carry the answer" not in (folder / "patterns.html").read_text()
 
 
+def test_the_corrupt_problem_may_have_a_broken_pattern(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_patterns(CONFIG | {"output": str(folder)})
+    made = module.material(config, "parity")
+    broken = {item.question for item in items("parity", "test", 30, broken=True, size="small")}
+    for kind in ("answer", "pattern"):
+        for pair in module._asked(config, made, 2, 6, kind).base:
+            question = text(pair.corrupt).split("Q: ")[1].split("\n")[0]
+            assert (question in broken) is (kind == "pattern")
+    said: list[str] = []
+    monkeypatch.setattr(module, "partners", lambda *given: partners(*given)[:2])
+    found = json.loads(circuits(folder, pairs=3, corrupt="pattern", say=said.append).read_text())
+    assert found["corrupt"] == "pattern"
+    assert "  note: 1 of 3 problems have no partner left; more --pairs give more" in said
+    assert "another answer and a broken pattern" in (folder / "patterns.html").read_text()
+
+
 def test_too_few_pairs_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "partners", lambda *given: [])
     with pytest.raises(DataError, match="parity gives 0 pairs"):
@@ -173,15 +199,17 @@ def test_a_shift_within_the_floor_stands_in_parentheses(tmp_path: Path) -> None:
         State("same", 0, rate, concentrated(0, 0.5), cell=cell),
         State("other", 0, None, concentrated(3, 0.5), cell=cell),
     ]
-    record = circuits_record(config, {"parity": states})
+    record = circuits_record(config, {"parity": states}, "answer")
     (tmp_path / "circuits.json").write_text(json.dumps(record))
     found = read_circuits(tmp_path)["parity"]
     table = circuit_table(found, "heads")
-    same, other = table.rows
+    same, other, between = table.rows
     assert same[3].startswith("(0.00")
     assert not other[3].startswith("(")
     assert other[2] == "–"
-    assert [len(row) for row in table.rows] == [len(table.header)] * 2
+    assert between[0] == "same, from random labels"
+    assert between[3].split()[0] == other[3].split()[0]  # same is the base
+    assert [len(row) for row in table.rows] == [len(table.header)] * 3
     assert record["tasks"]["parity"]["states"][2]["parts"]["heads"]["shift"]["l1"]["value"] == pytest.approx(
         0.5 * sum(abs(a - b) for a, b in zip(scores(record, 0), scores(record, 2), strict=True))
     )

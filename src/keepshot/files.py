@@ -49,8 +49,10 @@ def read_json(path: Path) -> dict[str, Any]:
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder beside `path` to fill; when the block ends without an error it becomes `path` at once.
 
-    An older `path` is replaced. After an error or a kill, `path` is what it was before.
+    An older `path` is replaced. After an error or a kill, `path` is what it was before; between two renames it is
+    there under another name for a moment, from which the next `new_folder` or `put_back` returns it.
     """
+    put_back(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
@@ -64,13 +66,23 @@ def new_folder(path: Path) -> Iterator[Path]:
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
     _flush_folder(aside)
-    old = path.with_name(f".{path.name}.old")
+    old = _replaced(path)
     if path.exists():
         shutil.rmtree(old, ignore_errors=True)
         path.rename(old)
     aside.rename(path)
     _flush_folder(path.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def put_back(path: Path) -> None:
+    """Return what a kill amid its replacement by `new_folder` left under another name."""
+    if not path.exists() and _replaced(path).exists():
+        _replaced(path).rename(path)
+
+
+def _replaced(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
 
 
 def _flush_folder(path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from keepshot import files
 from keepshot.errors import RunError
-from keepshot.files import new_folder, read_json, write_json, write_text
+from keepshot.files import new_folder, put_back, read_json, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -101,3 +101,16 @@ def test_every_file_is_on_disk_before_the_folder_has_its_name(tmp_path: Path, mo
         (aside / "deep" / "b").touch()
     assert flushed[:2] == [False, False]
     assert flushed[-1] is True
+
+
+def test_a_kill_between_two_renames_loses_nothing(tmp_path: Path) -> None:
+    with new_folder(tmp_path / "model") as aside:
+        (aside / "a").write_text("old")
+    (tmp_path / "model").rename(tmp_path / ".model.old")  # as a kill leaves it
+    put_back(tmp_path / "model")
+    assert (tmp_path / "model" / "a").read_text() == "old"
+    put_back(tmp_path / "model")
+    (tmp_path / "model").rename(tmp_path / ".model.old")
+    with pytest.raises(ValueError, match="no"), new_folder(tmp_path / "model"):
+        raise ValueError("no")
+    assert (tmp_path / "model" / "a").read_text() == "old"

@@ -76,7 +76,10 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
             raise
         return _fail(console, f"unexpected {type(error).__name__}: {error} (--debug shows where)", debug)
     if status == 130:  # how click says that the user pressed Ctrl-C
-        console.print("stopped; the same command (tune: with --resume) goes on where it was", markup=False)
+        console.print(
+            "stopped; what is finished is kept: the same command, with --resume where it has that, goes on from there",
+            markup=False,
+        )
     return status if isinstance(status, int) else 0
 
 

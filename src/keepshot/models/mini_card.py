@@ -41,13 +41,13 @@ Rows = Sequence[tuple[list[int], list[int]]]
 """Token ids and answer masks, as `episode` and `row` give them."""
 
 
-def measured_card(folder: Path, episodes: int, problems: bool = False) -> dict[str, Any]:
+def measured_card(folder: Path, episodes: int, problems: float = 0.0) -> dict[str, Any]:
     """All that can be measured of a saved model: the hash of its weights, its loss, and its curves, in float32.
 
     Args:
         folder: Of the model.
         episodes: Of each family; the loss is that of twice as many rows.
-        problems: Whether the model was trained on problems too, so that there are curves of them.
+        problems: Share of rows about problems in its training: the loss is on such rows, and there are curves of them.
     """
     weights = (folder / "model.safetensors").read_bytes()
     model: PreTrainedModel = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -56,24 +56,26 @@ def measured_card(folder: Path, episodes: int, problems: bool = False) -> dict[s
         "sha256": hashlib.sha256(weights).hexdigest(),
         "bytes": len(weights),
         "parameters": model.num_parameters(),
-        "loss": row_loss(model, 2 * episodes, "card"),
+        "loss": row_loss(model, 2 * episodes, "card", problems=problems),
         "curves": {**curves(model, episodes), **(problem_curves(model, episodes) if problems else {})},
     }
 
 
-def row_loss(model: PreTrainedModel, rows: int, *purpose: str) -> dict[str, float | int]:
+def row_loss(model: PreTrainedModel, rows: int, *purpose: str, problems: float = 0.0) -> dict[str, float | int]:
     """The mean over training rows of the nats per byte of an answer, with its 95 % t interval.
 
     Args:
         model: Reads byte tokens.
-        rows: How many are drawn.
+        rows: How many are drawn; one without an answer, as a short one can be, is left out.
         purpose: Keys the draw.
+        problems: Share of them about problems.
     """
-    drawn = [row(keys.generator("mini card", "row", *purpose, index), _length(model)) for index in range(rows)]
+    generators = (keys.generator("mini card", "row", *purpose, index) for index in range(rows))
+    drawn = [one for generator in generators if any((one := row(generator, _length(model), problems))[1][1:])]
     losses = torch.cat([_losses(model, part) for part in _batches(drawn)]).double()
-    reach = t.ppf(0.975, rows - 1) * losses.std().item() / rows**0.5
+    reach = t.ppf(0.975, len(drawn) - 1) * losses.std().item() / len(drawn) ** 0.5
     value = losses.mean().item()
-    return {"nats": value, "low": value - reach, "high": value + reach, "rows": rows}
+    return {"nats": value, "low": value - reach, "high": value + reach, "rows": len(drawn)}
 
 
 def curves(model: PreTrainedModel, episodes: int) -> dict[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaForCausalLM
 
 from keepshot.errors import ConfigError, RunError
-from keepshot.files import new_folder, write_json
+from keepshot.files import new_folder, put_back, write_json
 from keepshot.models.mini_card import CARD, measured_card
 from keepshot.models.pretrain_state import (
     MadeFor,
@@ -84,7 +84,8 @@ def pretrain(
         minutes: Training time, that before a resumption included; it is not used by a dry run.
         recipe: The model and its training; a dry run has its own.
         seed: Keys the initial weights and every batch.
-        dry_run: Run the same code on a tiny model for a few steps: seconds on a CPU.
+        dry_run: Run the same code on a tiny model for a few steps: seconds on a CPU. Of a recipe it takes the share of
+            problems alone.
         resume: Continue from the checkpoint.
         report: Called every 50 steps (in a dry run: every step).
 
@@ -95,7 +96,7 @@ def pretrain(
     """
     if not minutes > 0:
         raise ConfigError(f"minutes is {minutes}; give a positive number")
-    settings = DRY_RUN if dry_run else recipe
+    settings = _dry(recipe) if dry_run else recipe
     if not 0 <= settings.problems <= 1 or settings.rows < 1:
         raise ConfigError(
             f"problems is {settings.problems} and rows {settings.rows}; a share lies in [0, 1], a step has rows"
@@ -104,6 +105,7 @@ def pretrain(
     if device.type == "cpu":
         settings = replace(settings, measured_episodes=min(settings.measured_episodes, _MEASURED_ON_CPU))
     checkpoint = output.with_name(f"{output.name}.checkpoint")
+    put_back(checkpoint)
     if output.exists():
         raise RunError(f"{output} exists already: name a new folder for the model")
     if checkpoint.exists() and not resume:
@@ -119,6 +121,18 @@ def pretrain(
     save_checkpoint(state, checkpoint, made_for)  # measuring takes a while
     _save(state, output, settings, seed)
     shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def _dry(recipe: PretrainSettings) -> PretrainSettings:
+    """The recipe of a dry run.
+
+    Raises:
+        ConfigError: Something is asked for that it cannot show.
+    """
+    asked = replace(recipe, problems=RECIPE.problems)
+    if changed := [name for name, value in asdict(asked).items() if value != asdict(RECIPE)[name]]:
+        raise ConfigError(f"a dry run has a tiny model and few steps of its own; leave out: {', '.join(changed)}")
+    return replace(DRY_RUN, problems=recipe.problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,5 +225,5 @@ def _save(state: PretrainState, output: Path, settings: PretrainSettings, seed: 
             "train_seconds": round(state.elapsed_s, 1),
             "device": device,
         }
-        card = measured_card(folder, settings.measured_episodes, problems=settings.problems > 0)
+        card = measured_card(folder, settings.measured_episodes, settings.problems)
         write_json(folder / CARD, {**card, "seed": seed, "settings": asdict(settings), "cost": cost})

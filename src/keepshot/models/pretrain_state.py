@@ -1,8 +1,9 @@
 """A model in pretraining, with its optimizers: made by key, kept as checkpoints."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,6 +21,16 @@ from keepshot.tasks.universe import BOS
 # that of the bundled model before (LOG.md, 2026-11-27).
 _BETAS = (0.9, 0.95)
 _WEIGHT_DECAY = 0.05
+_SAME = (
+    "model_type",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "max_position_embeddings",
+    "rope_parameters",
+    "rms_norm_eps",
+    "hidden_act",
+)
+"""What a model to start from shares with that of the recipe, beside the shapes of its parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +84,10 @@ class PretrainSettings:
         checkpoint_s: Seconds between checkpoints.
         report_steps: Steps between two reports of the loss.
         measured_episodes: Of each family, for the model's card.
-        start: A model of this size to go on from, such as `mini`; empty draws the weights anew.
-        problems: Share of rows about problems in the layout of `keepshot.tasks.patterns`, under other rules.
+        start: A model of this size to go on from, such as `mini`; empty draws the weights anew. Rows are keyed by the
+            seed: one that was trained by this recipe sees the same again, unless it is another or there are problems.
+        problems: Share of rows about problems in the layout of `keepshot.tasks.patterns`, under other rules or written
+            otherwise.
     """
 
     size: ModelSize = SIZES["middle"]
@@ -120,7 +133,7 @@ def new_state(settings: PretrainSettings, seed: int, device: torch.device) -> Pr
     """A model with weights drawn by the seed, or those that it starts from, and fresh optimizers.
 
     Raises:
-        ConfigError: The model to start from has other parameters.
+        ConfigError: The model to start from is another.
     """
     config = LlamaConfig(
         vocab_size=256,
@@ -139,10 +152,14 @@ def new_state(settings: PretrainSettings, seed: int, device: torch.device) -> Pr
         torch.manual_seed(keys.key(seed, "pretrain", "weights"))
         model = LlamaForCausalLM(config)
     if settings.start:
-        weights = load_model(settings.start, device="cpu", dtype=torch.float32).state_dict()
-        own = model.state_dict()
+        source = load_model(settings.start, device="cpu", dtype=torch.float32)
+        weights, own = source.state_dict(), model.state_dict()
         if {name: tensor.shape for name, tensor in weights.items()} != {name: t.shape for name, t in own.items()}:
             raise ConfigError(f"{settings.start} has other parameters than the size that is asked for: {settings.size}")
+        for name in _SAME:  # other numbers of heads can have the same shapes
+            theirs, ours = (getattr(one, name, None) for one in (source.config, config))
+            if theirs != ours:
+                raise ConfigError(f"{settings.start} has {name} {theirs}, and the size that is asked for {ours}")
         model.load_state_dict(weights)
     model.to(device).train()
     return PretrainState(model, _optimisers(model, settings))
@@ -170,7 +187,10 @@ class MadeFor:
 
 
 def save_checkpoint(state: PretrainState, path: Path, made_for: MadeFor) -> None:
-    """Weights and moments in float32, so that the resumed run makes the steps that the straight one makes."""
+    """Weights and moments in float32: a resumed run makes the steps that the straight one makes.
+
+    But where minutes end the schedule, since then the rates follow the clock.
+    """
     named = dict(state.model.named_parameters())
     weights = {name: parameter.detach() for name, parameter in named.items()}
     moments = {key: value for name, parameter in named.items() for key, value in state.moments(name, parameter)}
@@ -178,6 +198,19 @@ def save_checkpoint(state: PretrainState, path: Path, made_for: MadeFor) -> None
         save_file(weights, folder / "weights.safetensors")
         save_file(moments, folder / "moments.safetensors")
         write_json(folder / "state.json", {**asdict(made_for), "step": state.step, "elapsed_s": state.elapsed_s})
+
+
+_FREE = {"workers", "checkpoint_s", "report_steps", "measured_episodes"}
+"""Settings that change nothing of what is learned: a run may go on elsewhere, and be measured there."""
+
+
+def _changed(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What a run differs in, settings by their own names."""
+    own, others = (
+        {**{name: value for name, value in made_for["settings"].items() if name not in _FREE}, **rest}
+        for made_for, rest in ((one, {n: one.get(n) for n in ("seed", "minutes")}) for one in (wanted, saved))
+    )
+    return [name for name, value in own.items() if others.get(name) != value]
 
 
 def restore(state: PretrainState, path: Path, made_for: MadeFor) -> None:
@@ -189,8 +222,8 @@ def restore(state: PretrainState, path: Path, made_for: MadeFor) -> None:
     if not path.exists():
         raise RunError(f"{path} does not exist: there is no checkpoint to resume from")
     saved = read_json(path / "state.json")
-    if {name: saved.get(name) for name in asdict(made_for)} != asdict(made_for):
-        raise RunError(f"{path} belongs to a run of another seed, size or duration: resume with those of that run")
+    if changed := _changed(saved, asdict(made_for)):
+        raise RunError(f"{path} belongs to a run with other {', '.join(changed)}: resume with those of that run")
     weights = load_file(path / "weights.safetensors")
     moments = load_file(path / "moments.safetensors")
     for name, parameter in state.model.named_parameters():

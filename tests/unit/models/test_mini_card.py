@@ -31,6 +31,7 @@ def test_weights_and_recipe_belong_together(card: dict) -> None:
     """The loss on rows that are drawn now, by other keys than the card's, is the card's within its interval."""
     found = row_loss(load_model("mini", device="cpu"), 32, "test")
     assert found["low"] < card["loss"]["nats"] < found["high"]
+    assert card["loss"]["low"] < found["nats"] < card["loss"]["high"]
     assert found["high"] - found["low"] < 0.7 * card["loss"]["nats"]
 
 

@@ -55,7 +55,9 @@ def test_the_dry_run_learns(straight) -> None:
     assert reports[-1].loss_nats < reports[0].loss_nats - 0.1
 
 
-def test_a_resumed_run_ends_where_the_straight_one_does(straight, tmp_path: Path) -> None:
+def test_a_resumed_run_ends_where_the_straight_one_does(
+    straight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     output = tmp_path / "model"
     with pytest.raises(Stopped):
         pretrain(output, minutes=1.0, dry_run=True, report=stop_at(4))
@@ -63,8 +65,15 @@ def test_a_resumed_run_ends_where_the_straight_one_does(straight, tmp_path: Path
     assert json.loads((tmp_path / "model.checkpoint" / "state.json").read_text())["step"] == 3
     with pytest.raises(RunError, match=r"unfinished run: resume"):
         pretrain(output, minutes=1.0, dry_run=True)
-    with pytest.raises(RunError, match="another seed"):
+    with pytest.raises(RunError, match="belongs to a run with other seed: resume"):
         pretrain(output, minutes=1.0, seed=1, dry_run=True, resume=True)
+    with pytest.raises(RunError, match="belongs to a run with other problems: resume"):
+        pretrain(output, minutes=1.0, recipe=replace(RECIPE, problems=0.5), dry_run=True, resume=True)
+    # It may be measured elsewhere, by as many episodes as there is time for.
+    monkeypatch.setattr(module, "DRY_RUN", replace(DRY_RUN, measured_episodes=2, workers=1))
+    # A kill amid the replacement of a checkpoint leaves it under another name.
+    checkpoint = tmp_path / "model.checkpoint"
+    checkpoint.rename(tmp_path / ".model.checkpoint.old")
     reports: list[PretrainProgress] = []
     pretrain(output, minutes=1.0, dry_run=True, resume=True, report=reports.append)
     assert [progress.step for progress in reports] == [4, 5, 6]
@@ -149,8 +158,8 @@ def test_the_seed_keys_the_weights_and_leaves_the_global_generator() -> None:
 
 def test_training_goes_on_from_a_model(straight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start = str(straight[0])
-    monkeypatch.setattr(module, "DRY_RUN", replace(DRY_RUN, start=start, problems=1.0, steps=2))
-    pretrain(tmp_path / "more", minutes=1.0, dry_run=True)
+    monkeypatch.setattr(module, "DRY_RUN", replace(DRY_RUN, start=start, steps=2))
+    pretrain(tmp_path / "more", minutes=1.0, recipe=replace(RECIPE, problems=1.0), dry_run=True)
     card = json.loads((tmp_path / "more" / "card.json").read_text())
     assert (card["settings"]["start"], card["settings"]["problems"]) == (start, 1.0)
     assert card["curves"]["problems"].keys() == {*LAYOUTS}
@@ -159,6 +168,37 @@ def test_training_goes_on_from_a_model(straight, tmp_path: Path, monkeypatch: py
     assert all(torch.equal(p.bfloat16(), shipped[name]) for name, p in begun.named_parameters())
     with pytest.raises(ConfigError, match="other parameters than the size"):
         new_state(replace(RECIPE, start=start), 0, torch.device("cpu"))
+    more_heads = replace(DRY_RUN, start=start, size=replace(DRY_RUN.size, heads=4))  # of the same shapes
+    with pytest.raises(ConfigError, match="has num_attention_heads 2, and the size that is asked for 4"):
+        new_state(more_heads, 0, torch.device("cpu"))
+
+
+def test_minutes_end_the_schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock on which every look takes a second, two a step; time before a resumption counts."""
+    clock = itertools.count()
+    monkeypatch.setattr(module.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(module, "DRY_RUN", replace(DRY_RUN, steps=None, warmup_steps=1))
+    output = tmp_path / "model"
+    with pytest.raises(Stopped):
+        pretrain(output, minutes=0.5, dry_run=True, report=stop_at(4))
+    state = json.loads((tmp_path / "model.checkpoint" / "state.json").read_text())
+    with pytest.raises(RunError, match="belongs to a run with other minutes: resume"):
+        pretrain(output, minutes=0.6, dry_run=True, resume=True)
+    reports: list[PretrainProgress] = []
+    pretrain(output, minutes=0.5, dry_run=True, resume=True, report=reports.append)
+    assert reports[0].step == state["step"] + 1
+    assert state["elapsed_s"] < reports[0].elapsed_s
+    assert reports[-2].elapsed_s < 30 <= reports[-1].elapsed_s < 34
+    rates = [progress.rate for progress in reports]
+    assert all(left > right for left, right in itertools.pairwise(rates))
+    assert rates[-1] < 0.1 * DRY_RUN.peak_rate
+
+
+def test_a_dry_run_refuses_what_it_cannot_show(tmp_path: Path) -> None:
+    asked = replace(RECIPE, size=size_of("small"), rows=4, start="mini", problems=0.9)
+    with pytest.raises(ConfigError, match="of its own; leave out: size, rows, start"):
+        pretrain(tmp_path / "model", minutes=1.0, recipe=asked, dry_run=True)
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_recipe_that_cannot_be_followed_is_refused(tmp_path: Path) -> None:

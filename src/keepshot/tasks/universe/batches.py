@@ -86,6 +86,6 @@ def _received(connections: list[Connection], rows: int, length: int) -> Iterator
         for worker, connection in enumerate(connections):
             try:
                 content = np.frombuffer(connection.recv_bytes(), np.uint8).reshape(2, rows, length)
-            except EOFError:
+            except (EOFError, OSError):  # it ended between two batches, or amid one
                 raise RunError(f"worker process {worker}, which makes training batches, ended; see its error") from None
             yield content[0], content[1].astype(np.bool_)

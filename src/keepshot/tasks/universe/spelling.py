@@ -6,6 +6,7 @@ from functools import cache, reduce
 from itertools import pairwise
 from random import Random
 
+from keepshot.keys import generator
 from keepshot.tasks.universe.functions import (
     EDITS,
     HELD_OUT_PREDICATES,
@@ -20,7 +21,8 @@ from keepshot.tasks.universe.functions import (
 from keepshot.tasks.universe.task import SyntheticTask
 from keepshot.tasks.universe.words import any_word, labels
 
-_PROBES = ("lemon", "ab", "zwq", "banana", "otter", "ivory", "kk", "stream", "uva", "planes")  # tell functions apart
+# These tell functions apart. They are words as tasks have them: functions that differ on others alone are the same.
+_PROBES = tuple(any_word(generator("universe", "probes", number)) for number in range(24))
 _HELD_OUT_SHARE = 7  # one ordered pair of functions in seven is held out
 _STEPS, _STEP_WEIGHTS = (1, 2, 3), (10, 9, 2)
 _TABLES, _TABLE_WEIGHTS = (WHOLE, EDITS, JOINED), (5, 4, 2)

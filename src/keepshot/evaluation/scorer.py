@@ -315,7 +315,7 @@ def _read(
     where = torch.tensor([i for places in predicting for i in places], device=flat.device)
     gold = torch.tensor([token for target in targets for token in target], device=flat.device)
     normaliser = torch.logsumexp(flat, dim=-1)
-    log_probs = (flat[where, gold] - normaliser[where]).double().tolist()
+    log_probs = (flat[where, gold] - normaliser[where]).tolist()
     best = flat.argmax(-1)[where].tolist()
     scores = []
     start = 0

@@ -149,5 +149,5 @@ def _merged(model: Model) -> PreTrainedModel:
 
 def _slice(parameter: Tensor, part: Part) -> Tensor:
     where = mask([part], parameter.shape)
-    values = parameter.detach().double().cpu()
+    values = parameter.detach().cpu().double()
     return values if where is None else values * where

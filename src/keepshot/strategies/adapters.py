@@ -203,8 +203,8 @@ def tensors_to_save(model: PeftModel, parts: Parts) -> dict[str, Tensor] | None:
     for name_a in paired:
         name_b = name_a.replace(".lora_A.", ".lora_B.")
         a, b = tensors[name_a], tensors[name_b]
-        left, upper = torch.linalg.qr(b.double().cpu())
-        right, lower = torch.linalg.qr(a.double().cpu().mT)
+        left, upper = torch.linalg.qr(b.cpu().double())
+        right, lower = torch.linalg.qr(a.cpu().double().mT)
         u, s, vh = torch.linalg.svd(upper @ lower.mT, full_matrices=False)
         new_a, new_b = torch.zeros_like(a), torch.zeros_like(b)  # of more rank than a small matrix has
         new_a[: len(s)] = (s.sqrt()[:, None] * vh @ right.mT).to(a)

@@ -137,7 +137,7 @@ def normalised(importance: Mapping[str, Tensor], parts: Parts) -> dict[str, Tens
         RunError: It is 0 everywhere, or not finite.
     """
     count = sum(_num_moving(tensor, parts[name]) for name, tensor in importance.items())
-    mean = sum(float(tensor.double().sum()) for tensor in importance.values()) / count
+    mean = sum(float(tensor.cpu().double().sum()) for tensor in importance.values()) / count
     if not 0 < mean < float("inf"):
         raise RunError(
             f"the mean Fisher information of the numbers that move is {mean:g}; the base's answers to the prompts of "
@@ -180,7 +180,7 @@ def _drawn_log_probs(model: CausalLM, row: PlannedRow, seed: int) -> Float[Tenso
 
 def _draw(log_probs: Float[Tensor, " vocab"], uniform: float) -> int:
     """The token whose stretch of the cumulated probabilities holds `uniform`."""
-    sums: Float[Tensor, " vocab"] = log_probs.detach().double().exp().cpu().cumsum(0)
+    sums: Float[Tensor, " vocab"] = log_probs.detach().cpu().double().exp().cumsum(0)
     at: Int[Tensor, ""] = torch.searchsorted(sums, sums[-1] * uniform, right=True)
     return min(int(at), len(sums) - 1)
 

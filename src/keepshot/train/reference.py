@@ -74,7 +74,7 @@ class ReferenceBank:
     @property
     def mean_tail(self) -> float:
         """Mean mass of the tokens that are not kept: what the cached KL cannot see inside of."""
-        return float(self.reference.log_tail.double().exp().mean())
+        return float(self.reference.log_tail.cpu().double().exp().mean())
 
 
 def reference_bank(

@@ -1,4 +1,4 @@
-"""Tasks in the layout of the pattern problems, under other rules: for a base that reads examples of such problems.
+"""Tasks in the layout of the pattern problems, under other rules or otherwise written: for a base that reads those.
 
 The problems that a model is asked to solve later are `keepshot.tasks.patterns`; their own rule and their own shortcut,
 written as there, are never drawn here, and inputs are of the problems' training part alone.

@@ -15,11 +15,13 @@ from keepshot.files import write_json
 from keepshot.prompts import ChatTemplate, Row
 from keepshot.report.patterns import read_patterns
 from keepshot.report.patterns_page import pattern_table, patterns_page
+from keepshot.runs import pattern_cells
 from keepshot.runs import patterns as experiment
 from keepshot.runs.evaluation import load_subject
+from keepshot.runs.pattern_cells import base_answers, best_shots, material
 from keepshot.runs.pattern_questions import Questions, Rate, best_constant, rates
 from keepshot.runs.pattern_record import chosen_cells, patterns_record, patterns_rows
-from keepshot.runs.patterns import base_answers, best_shots, material, patterns
+from keepshot.runs.patterns import patterns
 from keepshot.runs.patterns_config import PatternCell, load_patterns
 from keepshot.tasks.patterns import items
 from keepshot.tasks.read import read_examples
@@ -156,7 +158,7 @@ def test_a_method_with_a_soft_prompt_is_asked_behind_it(tmp_path: Path, monkeypa
         prompts.append(prompt)
         return load_subject(name, template, prompt=prompt)
 
-    monkeypatch.setattr(experiment, "load_subject", load)
+    monkeypatch.setattr(pattern_cells, "load_subject", load)
     folder = patterns(load_patterns(settings))
     [done] = folder.rglob("cells/**/patterns.json")
     assert prompts == [None, done.parent / "prompt"]
@@ -259,7 +261,7 @@ def test_from_config_to_page(tmp_path: Path, capsys: pytest.CaptureFixture, monk
     with pytest.raises(RunError, match="has 6 examples at most, and all demonstrations come from these"):
         patterns(load_patterns(settings, [f"output={tmp_path / 'run'}", "examples=[4, 8]"]), resume=True)
     before = (folder / "patterns.csv").read_text()
-    monkeypatch.setattr(experiment, "tune", None)  # nothing is trained again
+    monkeypatch.setattr(pattern_cells, "tune", None)  # nothing is trained again
     patterns(config, resume=True, say=said.append)
     assert (folder / "patterns.csv").read_text() == before
     assert "cell 1 of 2: parity, full, 4 examples, learning rate 0.0001, 1 steps, seed 0 is there" in said
@@ -280,7 +282,7 @@ def test_only_a_training_that_diverged_is_a_result(tmp_path: Path, monkeypatch: 
         def tune(*_: object, **__: object) -> None:
             raise error
 
-        monkeypatch.setattr(experiment, "tune", tune)
+        monkeypatch.setattr(pattern_cells, "tune", tune)
 
     stop(RunError("in use by another process"))
     with pytest.raises(RunError, match="in use by another process"):

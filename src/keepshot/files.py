@@ -66,19 +66,22 @@ def new_folder(path: Path) -> Iterator[Path]:
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
     _flush_folder(aside)
-    old = _replaced(path)
     if path.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        path.rename(old)
+        path.rename(_replaced(path))
     aside.rename(path)
     _flush_folder(path.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    put_back(path)
 
 
 def put_back(path: Path) -> None:
-    """Return what a kill amid its replacement by `new_folder` left under another name."""
-    if not path.exists() and _replaced(path).exists():
-        _replaced(path).rename(path)
+    """Return what a kill amid its replacement by `new_folder` left under another name; delete it if it was replaced."""
+    old, gone = _replaced(path), path.with_name(f".{path.name}.gone")
+    shutil.rmtree(gone, ignore_errors=True)
+    if old.exists() and path.exists():
+        old.rename(gone)  # first, so that nothing half deleted is ever returned
+        shutil.rmtree(gone, ignore_errors=True)
+    elif old.exists():
+        old.rename(path)
 
 
 def _replaced(path: Path) -> Path:

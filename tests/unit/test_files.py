@@ -110,7 +110,38 @@ def test_a_kill_between_two_renames_loses_nothing(tmp_path: Path) -> None:
     put_back(tmp_path / "model")
     assert (tmp_path / "model" / "a").read_text() == "old"
     put_back(tmp_path / "model")
+    assert names(tmp_path) == ["model"]
     (tmp_path / "model").rename(tmp_path / ".model.old")
     with pytest.raises(ValueError, match="no"), new_folder(tmp_path / "model"):
         raise ValueError("no")
     assert (tmp_path / "model" / "a").read_text() == "old"
+
+
+def test_a_kill_amid_the_deletion_of_the_old_folder_puts_nothing_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(text: str) -> None:
+        with new_folder(tmp_path / "model") as aside:
+            (aside / text).touch()
+
+    write("old")
+    monkeypatch.setattr(files.shutil, "rmtree", lambda *_, **__: None)  # as if nothing could be deleted any more
+    write("new")
+    monkeypatch.undo()
+    (tmp_path / "model" / "new").unlink()
+    (tmp_path / "model").rmdir()
+    put_back(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    write("newest")
+    assert names(tmp_path) == ["model"]
+
+
+def test_a_kill_after_both_renames_is_made_good(tmp_path: Path) -> None:
+    for name in ("model", ".model.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    with new_folder(tmp_path / "model") as aside:
+        assert names(tmp_path) == [".model.part", "model"]
+        (aside / "new").touch()
+    assert names(tmp_path) == ["model"]
+    assert names(tmp_path / "model") == ["new"]

@@ -33,7 +33,7 @@ def generate(
         model: In evaluation mode.
         tokenizer: The model's.
         rows: Prompts; the last answer and what follows is left out.
-        stop: Writing ends before the first of these that follows something else than white space, or that is a token.
+        stop: Writing ends before the first of these that follows more than white space, or is a special token.
         max_new_tokens: The most that is written.
         prompt: A soft prompt before every row; None is none.
 
@@ -118,8 +118,8 @@ def _write(
         inputs = {"inputs_embeds": embeds}
     start = width if soft is None else 0  # of what is written: behind embeddings, transformers gives nothing else
     ends = end_tokens(model) or [token for token in (tokenizer.eos_token_id,) if token is not None]
-    added = tokenizer.get_added_vocab()
-    ends = list(dict.fromkeys([*ends, *(added[text] for text in stop if text in added)]))  # no text of theirs is read
+    special = {str(token): place for place, token in tokenizer.added_tokens_decoder.items() if token.special}
+    ends = list(dict.fromkeys([*ends, *(special[text] for text in stop if text in special)]))  # their text is not read
     settings = GenerationConfig(
         max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=pad, eos_token_id=ends or None
     )

@@ -111,7 +111,9 @@ def circuit_table(found: CircuitsFound, which: str) -> Table:
 
 
 def matched_sentence(found: CircuitsFound) -> str:
-    """Which states compare best with the base in context, as they are right nearly as often."""
+    """Which states compare best with the base in context, as they are right nearly as often; empty without any."""
+    if not found.matched:
+        return ""
     told = [f"{name} ({percent(difference)})" for name, difference in found.matched]
     return f"Nearest to the base in context in accuracy, and by how much more often right: {', '.join(told)}."
 
@@ -135,7 +137,8 @@ def circuit_lines(found: CircuitsFound) -> Iterator[str]:
             for which, (_, _, part) in zip(PARTS, both, strict=True)
         ]
         yield f"{name}, {state.shots} shots, right {estimate(state.accuracy)}: {'; '.join(moved)}"
-    yield matched_sentence(found)
+    if sentence := matched_sentence(found):
+        yield sentence
 
 
 def _compared(found: CircuitsFound, which: str) -> Iterator[tuple[str, StateFigures, PartFigures]]:

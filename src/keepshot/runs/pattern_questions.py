@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy import stats
-
 from keepshot.evaluation import Subject
 from keepshot.keys import generator
 from keepshot.runs.answering import answers, fit
+from keepshot.runs.pattern_intervals import wilson
 from keepshot.tasks.example import Example
 from keepshot.tasks.patterns import PatternItem, PatternName, as_examples, said
 
@@ -41,9 +40,8 @@ class Rate:
         Reference:
             Wilson 1927.
         """
-        found = stats.binomtest(sum(hits), len(hits))
-        interval = found.proportion_ci(method="wilson")
-        return cls(float(found.statistic), float(interval.low), float(interval.high), len(hits))
+        value = sum(hits) / len(hits)
+        return cls(value, *wilson(value, len(hits)), len(hits))
 
 
 @dataclass(frozen=True, slots=True)

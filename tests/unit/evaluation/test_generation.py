@@ -221,6 +221,16 @@ def test_a_token_among_the_stops_ends_writing(pieces):
     assert generate(model, tokenizer, [row], ["<|im_end|>"], 6) == ["4"]
 
 
+def test_an_added_token_that_is_text_stops_as_text_does(pieces):
+    """As a tokenizer's own token for line ends: before the answer it does not end it."""
+    tokenizer = copy.deepcopy(pieces)
+    tokenizer.add_tokens(["\n"])
+    vocabulary = PIECES | {"\n": tokenizer.convert_tokens_to_ids("\n")}
+    model, [row] = ARCHITECTURES["llama"](), rows_of((5,))
+    dictate(model, [["\n", " 4", "\n", "1."]], vocabulary)
+    assert generate(model, tokenizer, [row], ["\n"], 6) == ["4"]
+
+
 def test_a_row_that_ends_early_is_not_disturbed_by_those_that_write_on(pieces):
     model, rows = ARCHITECTURES["llama"](), rows_of((9, 8, 7))
     dictate(model, [[" 4", "2\nQ"], ["<end>"], ["1.", " 4", "1.", " 4", "1.", "\n\n"]], PIECES, then=PIECES[": no"])

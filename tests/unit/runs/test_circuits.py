@@ -1,6 +1,7 @@
 """Circuits of an experiment on patterns: which problems are compared, what is recorded, what is shown."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,14 @@ from keepshot.errors import DataError, RunError
 from keepshot.models.load import load_tokenizer
 from keepshot.probes.patching import Component, Patched
 from keepshot.prompts import PLAIN
-from keepshot.report.circuits import PartFigures, StateFigures, circuit_figure, circuit_table, read_circuits
+from keepshot.report.circuits import (
+    PartFigures,
+    StateFigures,
+    circuit_figure,
+    circuit_table,
+    matched_sentence,
+    read_circuits,
+)
 from keepshot.runs import circuits as module
 from keepshot.runs.circuit_pairs import Partners, as_pair, partners, relabelled
 from keepshot.runs.circuit_record import State, circuits_record
@@ -208,6 +216,8 @@ def test_a_shift_within_the_floor_stands_in_parentheses(tmp_path: Path) -> None:
     assert not other[3].startswith("(")
     assert other[2] == "–"
     assert between[0] == "same, from random labels"
+    assert matched_sentence(found).startswith("Nearest") is bool(found.matched)
+    assert matched_sentence(replace(found, matched=())) == ""
     assert between[3].split()[0] == other[3].split()[0]  # same is the base
     assert [len(row) for row in table.rows] == [len(table.header)] * 3
     assert record["tasks"]["parity"]["states"][2]["parts"]["heads"]["shift"]["l1"]["value"] == pytest.approx(

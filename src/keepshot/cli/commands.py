@@ -162,6 +162,9 @@ def mini_pretrain(
     problems: Annotated[
         float, typer.Option("--problems", min=0, max=1, help="Share of rows in the layout of the pattern problems.")
     ] = 0.0,
+    released: Annotated[
+        float, typer.Option("--released", min=0, max=1, help="Share of rows in that of the released problems.")
+    ] = 0.0,
     rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of 1,024 tokens in a step.")] = 256,
     steps: Annotated[
         int | None, typer.Option("--steps", min=1, help="End after so many, whatever the time. [default: by minutes]")
@@ -190,6 +193,7 @@ def mini_pretrain(
         embedding_rate=RECIPE.embedding_rate * rate,
         start=start,
         problems=problems,
+        released=released,
     )
     pretrain(output, minutes=minutes, recipe=recipe, seed=seed, dry_run=dry_run, resume=resume)
     show.say(f"written: {output}")

@@ -30,7 +30,7 @@ from keepshot.tasks.universe import (
     episode,
     row,
 )
-from keepshot.tasks.universe.problems import LAYOUTS, problem_task
+from keepshot.tasks.universe.problems import LAYOUTS, NO_PROBLEMS, ProblemShares, Written, problem_task
 
 CARD = "card.json"
 SHOTS = (0, 1, 2, 4, 8, 16, 32)
@@ -41,13 +41,13 @@ Rows = Sequence[tuple[list[int], list[int]]]
 """Token ids and answer masks, as `episode` and `row` give them."""
 
 
-def measured_card(folder: Path, episodes: int, problems: float = 0.0) -> dict[str, Any]:
+def measured_card(folder: Path, episodes: int, shares: ProblemShares = NO_PROBLEMS) -> dict[str, Any]:
     """All that can be measured of a saved model: the hash of its weights, its loss, and its curves, in float32.
 
     Args:
         folder: Of the model.
         episodes: Of each family; the loss is that of twice as many rows.
-        problems: Share of rows about problems in its training: the loss is on such rows, and there are curves of them.
+        shares: Of rows about problems in its training: the loss is on such rows, and there are curves of them.
     """
     weights = (folder / "model.safetensors").read_bytes()
     model: PreTrainedModel = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -56,22 +56,24 @@ def measured_card(folder: Path, episodes: int, problems: float = 0.0) -> dict[st
         "sha256": hashlib.sha256(weights).hexdigest(),
         "bytes": len(weights),
         "parameters": model.num_parameters(),
-        "loss": row_loss(model, 2 * episodes, "card", problems=problems),
-        "curves": {**curves(model, episodes), **(problem_curves(model, episodes) if problems else {})},
+        "loss": row_loss(model, 2 * episodes, "card", shares=shares),
+        "curves": {**curves(model, episodes), **problem_curves(model, episodes, shares)},
     }
 
 
-def row_loss(model: PreTrainedModel, rows: int, *purpose: str, problems: float = 0.0) -> dict[str, float | int]:
+def row_loss(
+    model: PreTrainedModel, rows: int, *purpose: str, shares: ProblemShares = NO_PROBLEMS
+) -> dict[str, float | int]:
     """The mean over training rows of the nats per byte of an answer, with its 95 % t interval.
 
     Args:
         model: Reads byte tokens.
         rows: How many are drawn; one without an answer, as a short one can be, is left out.
         purpose: Keys the draw.
-        problems: Share of them about problems.
+        shares: Of them about problems.
     """
     generators = (keys.generator("mini card", "row", *purpose, index) for index in range(rows))
-    drawn = [one for generator in generators if any((one := row(generator, _length(model), problems))[1][1:])]
+    drawn = [one for generator in generators if any((one := row(generator, _length(model), shares))[1][1:])]
     losses = torch.cat([_losses(model, part) for part in _batches(drawn)]).double()
     reach = t.ppf(0.975, len(drawn) - 1) * losses.std().item() / len(drawn) ** 0.5
     value = losses.mean().item()
@@ -103,13 +105,20 @@ def curves(model: PreTrainedModel, episodes: int) -> dict[str, dict[str, Any]]:
     }
 
 
-def problem_curves(model: PreTrainedModel, episodes: int) -> dict[str, dict[str, Any]]:
-    """The same of tasks about problems, by their layout."""
-    return {
-        "problems": {
-            layout: _drawn_curve(model, episodes, f"problems {layout}", partial(problem_task, layout=layout), SHOTS)
-            for layout in LAYOUTS
+def problem_curves(model: PreTrainedModel, episodes: int, shares: ProblemShares) -> dict[str, dict[str, Any]]:
+    """The same of tasks about problems, by their layout, as far as they have a share."""
+
+    def of_layouts(name: str, written: Written) -> dict[str, Any]:
+        return {
+            layout: _drawn_curve(
+                model, episodes, f"{name} {layout}", partial(problem_task, layout=layout, written=written), SHOTS
+            )
+            for layout in LAYOUTS[written]
         }
+
+    return {
+        **({"problems": of_layouts("problems", "repaired")} if shares.repaired else {}),
+        **({"released problems": of_layouts("released problems", "released")} if shares.released else {}),
     }
 
 

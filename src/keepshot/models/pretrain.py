@@ -84,7 +84,7 @@ def pretrain(
         minutes: Training time, that before a resumption included; it is not used by a dry run.
         recipe: The model and its training; a dry run has its own.
         seed: Keys the initial weights and every batch.
-        dry_run: Run the same code on a tiny model for a few steps: seconds on a CPU. Of a recipe it takes the share of
+        dry_run: Run the same code on a tiny model for a few steps: seconds on a CPU. Of a recipe it takes the shares of
             problems alone.
         resume: Continue from the checkpoint.
         report: Called every 50 steps (in a dry run: every step).
@@ -97,9 +97,10 @@ def pretrain(
     if not minutes > 0:
         raise ConfigError(f"minutes is {minutes}; give a positive number")
     settings = _dry(recipe) if dry_run else recipe
-    if not 0 <= settings.problems <= 1 or settings.rows < 1:
+    if min(settings.problems, settings.released) < 0 or settings.problems + settings.released > 1 or settings.rows < 1:
         raise ConfigError(
-            f"problems is {settings.problems} and rows {settings.rows}; a share lies in [0, 1], a step has rows"
+            f"problems is {settings.problems}, released {settings.released} and rows {settings.rows}; shares are 0 or "
+            "more and at most 1 together, a step has rows"
         )
     device = torch.device("cuda" if torch.cuda.is_available() and not dry_run else "cpu")
     if device.type == "cpu":
@@ -116,7 +117,7 @@ def pretrain(
         restore(state, checkpoint, made_for)
     workers = min(settings.workers, os.cpu_count() or 1)
     shape = (settings.rows, settings.length)
-    with batches(seed, *shape, workers, start=state.step, problems=settings.problems) as stream:
+    with batches(seed, *shape, workers, start=state.step, shares=settings.shares) as stream:
         _train(state, stream, settings, minutes * 60, _Outlets(checkpoint, made_for, report))
     save_checkpoint(state, checkpoint, made_for)  # measuring takes a while
     _save(state, output, settings, seed)
@@ -129,10 +130,10 @@ def _dry(recipe: PretrainSettings) -> PretrainSettings:
     Raises:
         ConfigError: Something is asked for that it cannot show.
     """
-    asked = replace(recipe, problems=RECIPE.problems)
+    asked = replace(recipe, problems=RECIPE.problems, released=RECIPE.released)
     if changed := [name for name, value in asdict(asked).items() if value != asdict(RECIPE)[name]]:
         raise ConfigError(f"a dry run has a tiny model and few steps of its own; leave out: {', '.join(changed)}")
-    return replace(DRY_RUN, problems=recipe.problems)
+    return replace(DRY_RUN, problems=recipe.problems, released=recipe.released)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,5 +226,5 @@ def _save(state: PretrainState, output: Path, settings: PretrainSettings, seed: 
             "train_seconds": round(state.elapsed_s, 1),
             "device": device,
         }
-        card = measured_card(folder, settings.measured_episodes, settings.problems)
+        card = measured_card(folder, settings.measured_episodes, settings.shares)
         write_json(folder / CARD, {**card, "seed": seed, "settings": asdict(settings), "cost": cost})

@@ -16,6 +16,7 @@ from keepshot.files import new_folder, read_json, write_json
 from keepshot.models.load import load_model
 from keepshot.models.muon import Muon
 from keepshot.tasks.universe import BOS
+from keepshot.tasks.universe.problems import ProblemShares
 
 # AdamW's betas are those of GPT-3 (arXiv 2005.14165); the rates lie between two that did equally well, the decay is
 # that of the bundled model before (LOG.md, 2026-11-27).
@@ -88,6 +89,7 @@ class PretrainSettings:
             seed: one that was trained by this recipe sees the same again, unless it is another or there are problems.
         problems: Share of rows about problems in the layout of `keepshot.tasks.patterns`, under other rules or written
             otherwise.
+        released: Share of rows about problems as the paper's pipeline draws and writes them, likewise.
     """
 
     size: ModelSize = SIZES["middle"]
@@ -103,6 +105,12 @@ class PretrainSettings:
     measured_episodes: int = 512
     start: str = ""
     problems: float = 0.0
+    released: float = 0.0
+
+    @property
+    def shares(self) -> ProblemShares:
+        """Of rows about problems."""
+        return ProblemShares(self.problems, self.released)
 
 
 @dataclass(slots=True)

@@ -28,7 +28,9 @@ def test_options_change_the_recipe(followed, tmp_path: Path) -> None:
         "--start",
         "mini",
         "--problems",
-        "0.9",
+        "0.5",
+        "--released",
+        "0.4",
         "--rows",
         "4",
         "--steps",
@@ -42,7 +44,7 @@ def test_options_change_the_recipe(followed, tmp_path: Path) -> None:
     ]
     assert run(["mini", "pretrain", "--output", str(tmp_path / "a"), *options]) == 0
     ((recipe, minutes),) = followed
-    assert (recipe.start, recipe.problems, recipe.rows, recipe.steps) == ("mini", 0.9, 4, 300)
+    assert (recipe.start, recipe.problems, recipe.released, recipe.rows, recipe.steps) == ("mini", 0.5, 0.4, 4, 300)
     assert (recipe.size, minutes) == (SIZES["small"], 2)
     assert recipe.peak_rate == pytest.approx(RECIPE.peak_rate / 10)
     assert recipe.embedding_rate == pytest.approx(RECIPE.embedding_rate / 10)

@@ -67,8 +67,8 @@ def test_a_resumed_run_ends_where_the_straight_one_does(
         pretrain(output, minutes=1.0, dry_run=True)
     with pytest.raises(RunError, match="belongs to a run with other seed: resume"):
         pretrain(output, minutes=1.0, seed=1, dry_run=True, resume=True)
-    with pytest.raises(RunError, match="belongs to a run with other problems: resume"):
-        pretrain(output, minutes=1.0, recipe=replace(RECIPE, problems=0.5), dry_run=True, resume=True)
+    with pytest.raises(RunError, match="belongs to a run with other problems, released: resume"):
+        pretrain(output, minutes=1.0, recipe=replace(RECIPE, problems=0.5, released=0.5), dry_run=True, resume=True)
     # It may be measured elsewhere, by as many episodes as there is time for.
     monkeypatch.setattr(module, "DRY_RUN", replace(DRY_RUN, measured_episodes=2, workers=1))
     # A kill amid the replacement of a checkpoint leaves it under another name.
@@ -159,10 +159,11 @@ def test_the_seed_keys_the_weights_and_leaves_the_global_generator() -> None:
 def test_training_goes_on_from_a_model(straight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start = str(straight[0])
     monkeypatch.setattr(module, "DRY_RUN", replace(DRY_RUN, start=start, steps=2))
-    pretrain(tmp_path / "more", minutes=1.0, recipe=replace(RECIPE, problems=1.0), dry_run=True)
+    pretrain(tmp_path / "more", minutes=1.0, recipe=replace(RECIPE, problems=0.5, released=0.5), dry_run=True)
     card = json.loads((tmp_path / "more" / "card.json").read_text())
-    assert (card["settings"]["start"], card["settings"]["problems"]) == (start, 1.0)
-    assert card["curves"]["problems"].keys() == {*LAYOUTS}
+    assert [card["settings"][name] for name in ("start", "problems", "released")] == [start, 0.5, 0.5]
+    assert card["curves"]["problems"].keys() == {*LAYOUTS["repaired"]}
+    assert card["curves"]["released problems"].keys() == {*LAYOUTS["released"]}
     begun = new_state(replace(DRY_RUN, start=start), 0, torch.device("cpu")).model
     shipped = load_file(straight[0] / "model.safetensors")
     assert all(torch.equal(p.bfloat16(), shipped[name]) for name, p in begun.named_parameters())
@@ -202,5 +203,7 @@ def test_a_dry_run_refuses_what_it_cannot_show(tmp_path: Path) -> None:
 
 
 def test_a_recipe_that_cannot_be_followed_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"problems is 1.5 and rows 256; a share lies in \[0, 1\]"):
-        pretrain(tmp_path / "model", minutes=1.0, recipe=replace(RECIPE, problems=1.5))
+    for problems, released in ((1.5, 0.0), (-0.5, 0.0), (0.6, 0.5)):
+        told = f"problems is {problems}, released {released} and rows 256; shares are 0 or more and at most 1 together"
+        with pytest.raises(ConfigError, match=told):
+            pretrain(tmp_path / "model", minutes=1.0, recipe=replace(RECIPE, problems=problems, released=released))

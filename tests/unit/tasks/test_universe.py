@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepshot.errors import RunError
-from keepshot.tasks.patterns import PatternItem, PatternName, items, split_of
+from keepshot.tasks.patterns import (
+    INSTRUCTIONS,
+    NONE,
+    Defects,
+    PatternItem,
+    PatternName,
+    items,
+    released,
+    split_of,
+    written,
+)
 from keepshot.tasks.universe import (
     FAMILIES,
     HELD_OUT_FAMILIES,
@@ -30,7 +40,7 @@ from keepshot.tasks.universe import (
 from keepshot.tasks.universe.arithmetic import HELD_OUT_NUMBERS
 from keepshot.tasks.universe.batches import _received, batch, batches
 from keepshot.tasks.universe.facts import KINDS, RELATIONS
-from keepshot.tasks.universe.problems import LAYOUTS, problem_task
+from keepshot.tasks.universe.problems import LAYOUTS, ProblemShares, Written, problem_task
 from keepshot.tasks.universe.recall import misspelt, nearest
 from keepshot.tasks.universe.spelling import compositions, held_out_pair, strings
 from keepshot.tasks.universe.utterances import INTENTS, _filled, intent_of
@@ -464,7 +474,7 @@ def test_batches_do_not_depend_on_the_number_of_workers() -> None:
                 assert np.array_equal(answers, made_answers)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", LAYOUTS["repaired"])
 def test_no_problem_task_is_right_wherever_the_pattern_holds(layout: PatternName) -> None:
     """As rule and shortcut are; of all that can be drawn."""
     held = items(layout, "test", 60, size="small")
@@ -475,7 +485,7 @@ def test_no_problem_task_is_right_wherever_the_pattern_holds(layout: PatternName
         assert [task.answer(item.question) for item in held] != [item.answer for item in held], name
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", LAYOUTS["repaired"])
 def test_problem_tasks_show_training_problems_alone(layout: PatternName) -> None:
     random = Random(1)
     task = problem_task(random, layout)
@@ -522,12 +532,25 @@ PROBLEMS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_problem_tasks_answer_what_their_name_says(layout: PatternName) -> None:
-    question, expected = PROBLEMS[layout]
+RELEASED_PROBLEMS = {
+    "boolean": (
+        "((False or True) and (True and True) or (False and True)) and True\n value is",
+        PROBLEMS["boolean"][1],
+    ),
+    "expressions": (
+        "(7)+(-2+7+0)*(1-4+2-9)=",
+        {"first-term": 7, "second-sum-first-term": -2, "last-term": -9, "first-sum": 7, "value": -43,
+         "second-sum": 5, "third-sum": -10, "first-and-third-sum": -3, "terms": 8},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("how", "layout"), [(how, layout) for how, layouts in LAYOUTS.items() for layout in layouts])
+def test_problem_tasks_answer_what_their_name_says(how: Written, layout: PatternName) -> None:
+    question, expected = {"repaired": PROBLEMS, "released": RELEASED_PROBLEMS}[how][layout]
     seen, random = set(), Random(2)
     for _ in range(400):
-        task = problem_task(random, layout)
+        task = problem_task(random, layout, how)
         name, _, words = task.name.removeprefix(f"{layout} ").partition(" ")
         value = expected[name]
         first, _, second = words.partition("/")
@@ -537,14 +560,49 @@ def test_problem_tasks_answer_what_their_name_says(layout: PatternName) -> None:
     assert seen == expected.keys()
 
 
+def test_released_problems_are_written_as_the_study_of_defects_writes_them() -> None:
+    """Behind the instruction, question by question, without a defect; and drawn of every kind that the study asks."""
+    random = Random(5)
+    kinds: dict[str, set[bool]] = {"expressions": set(), "boolean": set()}
+    for _ in range(300):
+        task = problem_task(random, written="released")
+        layout: PatternName = "boolean" if task.name.startswith("boolean") else "expressions"
+        ids, mask = episode(random, 1024, task=task, most_examples=2)
+        text = bytes(ids[1:]).decode()
+        if task.instruction:
+            assert text.startswith(f"{INSTRUCTIONS[layout]}\n"), text
+            text = text.removeprefix(f"{INSTRUCTIONS[layout]}\n")
+        answers = re.findall(r"[^\n]+\n", bytes(i for i, scored in zip(ids, mask, strict=True) if scored).decode())
+        pattern = r"\(.*=" if layout == "expressions" else r"\(.*\n value is"
+        questions = re.findall(pattern, text)
+        items = [
+            PatternItem(question, answer.strip(), "", "", pattern_holds=True, seed=0)
+            for question, answer in zip(questions, answers, strict=True)
+        ]
+        assert text == "".join(written(item, layout, NONE, demonstration=True) for item in items)
+        for question in questions:
+            zero = re.search(r"\+\(([^)]*)\)\*", question)
+            ended = re.search(r"\) (and|or) (True|False)\n", question) is not None
+            kinds[layout].add(sum(map(int, re.findall(r"[+-]?\d+", zero[1]))) == 0 if zero else ended)
+    assert kinds == {"expressions": {True, False}, "boolean": {True, False}}
+
+
+def test_no_released_problem_task_is_right_wherever_the_pattern_holds() -> None:
+    random, ended = Random(0), Defects(bool_no_suffix=False)
+    for layout in LAYOUTS["released"]:
+        held = [released(layout, number, part="test", defects=ended) for number in range(60)]
+        for task in (problem_task(random, layout, "released") for _ in range(1000)):
+            assert [task.answer(item.question) for item in held] != [item.answer for item in held], task.name
+
+
 def test_rows_about_problems_have_their_share() -> None:
-    starts = [bytes(row(Random(seed), 300, problems=0.5)[0][1:]) for seed in range(200)]
-    about = [
-        text for text in starts if re.match(rb"(.*\n\n)?Q: (\d( \d)+\n|\(|\da \+|def function1|. is connected)", text)
-    ]
-    assert 70 < len(about) < 130
-    assert row(Random(3), 300, problems=1.0)[0] != row(Random(3), 300)[0]
-    assert max(len(row(Random(seed), 300, problems=1.0)[0]) for seed in range(400)) <= 300
+    shares = ProblemShares(repaired=0.3, released=0.4)
+    starts = [bytes(row(Random(seed), 300, shares)[0][1:]) for seed in range(400)]
+    repaired = rb"(.*\n\n)?Q: (\d( \d)+\n|\(|\da \+|def function1|. is connected)"
+    for pattern, least, most in ((repaired, 90, 150), (rb"([A-Z][^\n]*\n)?\(", 130, 190)):
+        assert least < sum(re.match(pattern, text) is not None for text in starts) < most
+    assert row(Random(3), 300, ProblemShares(1.0))[0] != row(Random(3), 300)[0]
+    assert max(len(row(Random(seed), 300, ProblemShares(0.5, 0.5))[0]) for seed in range(400)) <= 300
 
 
 @pytest.mark.parametrize("sent", [b"", b"\x00\x00\x01\x00part"], ids=["between two batches", "amid one"])

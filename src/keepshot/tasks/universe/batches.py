@@ -13,12 +13,13 @@ from jaxtyping import Bool, UInt8
 from keepshot import keys
 from keepshot.errors import RunError
 from keepshot.tasks.universe.episodes import row as drawn_row
+from keepshot.tasks.universe.problems import NO_PROBLEMS, ProblemShares
 
 Batch = tuple[UInt8[np.ndarray, "rows length"], Bool[np.ndarray, "rows length"]]
 
 
-def batch(seed: int, index: int, rows: int, length: int, problems: float = 0.0) -> Batch:
-    """Batch number `index` of the stream that `seed` names; `problems` is that of `row`.
+def batch(seed: int, index: int, rows: int, length: int, shares: ProblemShares = NO_PROBLEMS) -> Batch:
+    """Batch number `index` of the stream that `seed` names; `shares` are those of `row`.
 
     Returns:
         Token ids with documents of training tasks in each row, padded with 0, and a mask that is true at answers.
@@ -31,7 +32,7 @@ def batch(seed: int, index: int, rows: int, length: int, problems: float = 0.0) 
     generator = keys.generator(seed, "pretrain", "batch", index)
     ids, answers = np.zeros((rows, length), np.uint8), np.zeros((rows, length), np.bool_)
     for row in range(rows):
-        tokens, mask = drawn_row(generator, length, problems)
+        tokens, mask = drawn_row(generator, length, shares)
         ids[row, : len(tokens)] = tokens
         answers[row, : len(mask)] = mask
     return ids, answers
@@ -39,7 +40,7 @@ def batch(seed: int, index: int, rows: int, length: int, problems: float = 0.0) 
 
 @contextmanager
 def batches(
-    seed: int, rows: int, length: int, workers: int, start: int = 0, problems: float = 0.0
+    seed: int, rows: int, length: int, workers: int, start: int = 0, shares: ProblemShares = NO_PROBLEMS
 ) -> Iterator[Iterator[Batch]]:
     """The batches `start`, `start` + 1, … without end, each made by the next of `workers` processes in turn.
 
@@ -55,7 +56,7 @@ def batches(
         for worker in range(workers):
             receiver, sender = context.Pipe(duplex=False)
             connections.append(receiver)
-            arguments = (sender, seed, (rows, length, problems), start + worker, workers)
+            arguments = (sender, seed, (rows, length, shares), start + worker, workers)
             process = context.Process(target=_send_batches, args=arguments, daemon=True)
             process.start()
             processes.append(process)
@@ -70,7 +71,7 @@ def batches(
             connection.close()
 
 
-def _send_batches(sender: Connection, seed: int, drawn: tuple[int, int, float], first: int, step: int) -> None:
+def _send_batches(sender: Connection, seed: int, drawn: tuple[int, int, ProblemShares], first: int, step: int) -> None:
     """The work of one process; sending blocks until the batch is asked for, which keeps one batch ready."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the keyboard is the reader's to handle
     for index in count(first, step):

@@ -3,7 +3,7 @@
 from random import Random
 
 from keepshot.tasks.universe.families import draw_instructed, draw_task
-from keepshot.tasks.universe.problems import problem_task
+from keepshot.tasks.universe.problems import NO_PROBLEMS, ProblemShares, problem_task
 from keepshot.tasks.universe.task import SyntheticTask
 
 BOS = 1  # the token `<|begin|>` of the bundled model; every other token of an episode is the value of a byte
@@ -22,7 +22,7 @@ def episode(
     task: SyntheticTask | None = None,
     most_examples: int | None = None,
 ) -> tuple[list[int], list[int]]:
-    r"""As many examples of one task as fit, each as `Q: <input>\nA: <output>\n`, after BOS and the task's instruction.
+    r"""As many examples of one task as fit, such as `Q: <input>\nA: <output>\n`, after BOS and the task's instruction.
 
     Args:
         generator: Where task and inputs are drawn from; it is left where the next episode begins.
@@ -44,12 +44,12 @@ def episode(
         ' AB\n AB\n'
     """
     task = task or draw_task(generator, heldout)
-    ids = [BOS, *(f"{task.instruction}\n\n".encode() if task.instruction else b"")]
+    ids = [BOS, *(task.form.instruction.format(task.instruction).encode() if task.instruction else b"")]
     mask = [0] * len(ids)
     examples = 0
     while most_examples is None or examples < most_examples:
         text = task.draw(generator)
-        question, answer = f"Q: {text}\nA:".encode(), f" {task.answer(text)}\n".encode()
+        question, answer = task.form.question.format(text).encode(), f" {task.answer(text)}\n".encode()
         if len(ids) + len(question) + len(answer) > max_length:
             break
         ids += question
@@ -59,13 +59,13 @@ def episode(
     return ids[:max_length], mask[:max_length]  # an instruction alone may be longer
 
 
-def row(generator: Random, length: int, problems: float = 0.0) -> tuple[list[int], list[int]]:
+def row(generator: Random, length: int, shares: ProblemShares = NO_PROBLEMS) -> tuple[list[int], list[int]]:
     """Documents one after the other, each beginning anew with BOS: what the bundled model is trained on.
 
     Args:
         generator: Its state moves on.
         length: The most tokens.
-        problems: Share of rows whose tasks are those of `problem_task`; none in the bundled model's training.
+        shares: Of rows whose tasks are those of `problem_task`; none in the bundled model's training.
 
     Returns:
         Token ids and answer mask, as of `episode`.
@@ -77,15 +77,15 @@ def row(generator: Random, length: int, problems: float = 0.0) -> tuple[list[int
     """
     ids: list[int] = []
     mask: list[int] = []
-    about_problems = problems > 0 and generator.random() < problems  # without them nothing is drawn for them
-    instructed = not about_problems and generator.random() < _INSTRUCTED_SHARE
+    about = shares.drawn(generator)
+    instructed = about is None and generator.random() < _INSTRUCTED_SHARE
     while not ids or len(ids) + _LEAST_ROOM <= length:
         room = length - len(ids)
         if instructed:
             examples = generator.choices(_EXAMPLES, _EXAMPLE_WEIGHTS)[0]
             document = episode(generator, room, task=draw_instructed(generator), most_examples=examples)
         else:
-            task = problem_task(generator) if about_problems else None
+            task = problem_task(generator, written=about) if about else None
             document = episode(generator, min(room, generator.choices(_LENGTHS, _LENGTH_WEIGHTS)[0]), task=task)
         ids += document[0]
         mask += document[1]

@@ -103,7 +103,7 @@ PROPERTIES: dict[str, dict[str, Callable[[str], bool]]] = {
         "largest-even": lambda text: max(_digits(text)) % 2 == 0,
     },
     "boolean": {
-        "value": lambda text: evaluated(text.removesuffix(" is")),
+        "value": lambda text: evaluated(re.sub(r"(\n value)? is$", "", text)),
         "last-true": lambda text: _literals(text)[-1] == "True",
         "first-true": lambda text: _literals(text)[0] == "True",
         "last-but-one-true": lambda text: _literals(text)[-2] == "True",

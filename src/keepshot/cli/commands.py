@@ -180,8 +180,12 @@ def mini_pretrain(
     """
     from dataclasses import replace
 
-    from keepshot.models.pretrain import RECIPE, pretrain
+    from keepshot.models.pretrain import RECIPE, PretrainProgress, pretrain
     from keepshot.models.pretrain_state import size_of
+
+    def report(at: PretrainProgress) -> None:
+        of = f" of {steps}" if steps and not dry_run else ""
+        show.say(f"step {at.step}{of}: loss {at.loss_nats:.4f}, {at.elapsed_s:.0f} s")
 
     recipe = replace(
         RECIPE,
@@ -195,7 +199,7 @@ def mini_pretrain(
         problems=problems,
         released=released,
     )
-    pretrain(output, minutes=minutes, recipe=recipe, seed=seed, dry_run=dry_run, resume=resume)
+    pretrain(output, minutes=minutes, recipe=recipe, seed=seed, dry_run=dry_run, resume=resume, report=report)
     show.say(f"written: {output}")
 
 

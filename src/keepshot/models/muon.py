@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from keepshot.models.precision import computing_dtype
+
 # The quintic Newton-Schulz iteration of Jordan et al. (2024), as `torch.optim.Muon` has it.
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
@@ -63,9 +65,12 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrices: Float[Tensor, "count rows columns"]) -> Float[Tensor, "count rows columns"]:
-    """Matrices with the same singular vectors and singular values near 1 (between about .7 and 1.2), in bfloat16."""
+    """Matrices with the same singular vectors and singular values near 1 (between about .7 and 1.2).
+
+    They are computed and returned in `computing_dtype`.
+    """
     a, b, c = _COEFFICIENTS
-    x = matrices.bfloat16()
+    x = matrices.to(computing_dtype(matrices.device))
     tall = x.size(-2) > x.size(-1)
     if tall:
         x = x.mT

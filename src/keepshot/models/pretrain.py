@@ -20,6 +20,7 @@ from transformers import LlamaForCausalLM
 from keepshot.errors import ConfigError, RunError
 from keepshot.files import new_folder, put_back, write_json
 from keepshot.models.mini_card import CARD, measured_card
+from keepshot.models.precision import computing_dtype
 from keepshot.models.pretrain_state import (
     MadeFor,
     ModelSize,
@@ -194,8 +195,8 @@ def _update(state: PretrainState, forward: LlamaForCausalLM, batch: Batch, rates
     ids, answers = (_sent(part, device) for part in batch)
     ids = ids.long()
     targets = ids.masked_fill(~answers, _IGNORED)[:, 1:]
-    # On a CPU with instructions for bfloat16 too: a step takes .7 of the time that it takes in float32.
-    with torch.autocast(device.type, torch.bfloat16):
+    dtype = computing_dtype(device)  # also on a CPU that can: a step takes .7 of the time that it takes in float32
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         logits = forward(input_ids=ids, use_cache=False).logits[:, :-1].float()
     loss = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=_IGNORED)
     state.model.zero_grad()

@@ -57,6 +57,20 @@ def test_a_short_schedule_warms_up_in_a_tenth_of_it(followed, steps: int, warmup
     assert followed[0][0].warmup_steps == warmup
 
 
+def test_training_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    def pretrain(output: Path, *, report, **others) -> None:
+        report(module.PretrainProgress(50, 0.31254, 1e-3, 67.7))
+
+    monkeypatch.setattr(module, "pretrain", pretrain)
+    assert run(["mini", "pretrain", "--output", str(tmp_path / "a"), "--steps", "400"]) == 0
+    assert run(["mini", "pretrain", "--output", str(tmp_path / "a"), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "step 50 of 400: loss 0.3125, 68 s\n" in said
+    assert "step 50: loss 0.3125, 68 s\n" in said
+
+
 def test_an_unknown_size_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert run(["mini", "pretrain", "--output", str(tmp_path / "a"), "--size", "huge"]) == 1
     assert "no size 'huge'; the sizes are: small, middle, large" in capsys.readouterr().err

@@ -1,13 +1,15 @@
 import pytest
 import torch
 
+from keepshot.models import muon
 from keepshot.models.muon import Muon, orthogonal
 
 SHAPES = [(16, 16), (16, 16), (40, 16), (16, 40), (40, 16)]
 
 
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has its own from 2.9 on")
-def test_it_moves_as_the_library_s_own_does() -> None:
+def test_it_moves_as_the_library_s_own_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(muon, "computing_dtype", lambda device: torch.bfloat16)  # the library's, on any machine
     random = torch.Generator().manual_seed(0)
     ours = [torch.nn.Parameter(torch.randn(shape, generator=random) * 0.02) for shape in SHAPES]
     theirs = [torch.nn.Parameter(parameter.detach().clone()) for parameter in ours]

@@ -92,12 +92,14 @@ def test_what_is_in_the_way_or_missing_is_said(straight, tmp_path: Path) -> None
         size_of("huge")
 
 
-def test_only_answers_are_learned() -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_only_answers_are_learned(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "computing_dtype", lambda device: dtype)
     state = new_state(DRY_RUN, 0, torch.device("cpu"))
     ids = torch.randint(2, 256, (2, 16), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     answers = torch.zeros(2, 16, dtype=torch.bool)
     answers[:, 5] = True
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):  # as it trains
+    with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):  # as it trains
         chances = state.model(ids.long()).logits[:, 4].float().log_softmax(-1)
     expected = -chances.gather(1, ids[:, 5:6].long()).mean()
     loss = module._update(state, state.model, (ids.numpy(), answers.numpy()), (1e-3, 1e-3))

@@ -145,7 +145,7 @@ def test_what_decides_on_a_cell_must_stay(straight: Path, config: dict[str, Any]
     before = data.read_text()
     data.write_text(before + '{"input": "new", "output": "up"}\n')
     try:
-        with pytest.raises(RunError, match="the data or a suite of train have changed"):
+        with pytest.raises(RunError, match=r"base.train was begun with other data or suite; bring back"):
             compare(config, output=straight, resume=True)
     finally:
         data.write_text(before)

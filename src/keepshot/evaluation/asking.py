@@ -93,7 +93,9 @@ def _judge(subject: Subject, task: Task, drawn: DemonstrationSet) -> _Judge:
         case "generate":
             # Of the whole task: what a model may write must not depend on the questions that a set happens to draw.
             several_lines = any("\n" in answer for e in (*task.examples, *task.pool) for answer in e.answers)
-            return _Generation(subject.backend, task, task.stop or subject.template_of(task).stop(several_lines))
+            template = subject.template_of(task)
+            ends = (*task.stop, *template.turn_end()) if task.stop else template.stop(several_lines)
+            return _Generation(subject.backend, task, ends)
 
 
 @dataclass(frozen=True, slots=True)

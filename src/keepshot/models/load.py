@@ -119,7 +119,7 @@ def load_model(
         ('mini', torch.float32, False)
     """
     target = _device(device)
-    folder = _folder(name)
+    folder = model_folder(name)
     if not (folder / "adapter_config.json").is_file():
         return _load_causal_lm(name, folder, _dtype(dtype, name, target), attention, progress).to(target)
     base = load_model(_adapter_base(folder), dtype=dtype, device=target, attention=attention, progress=progress)
@@ -138,7 +138,7 @@ def adapter_base(name: str) -> str | None:
         >>> adapter_base("mini") is None
         True
     """
-    folder = _folder(name)
+    folder = model_folder(name)
     return base_name(_adapter_base(folder)) if (folder / "adapter_config.json").is_file() else None
 
 
@@ -148,7 +148,7 @@ def attach_adapter(base: PreTrainedModel, name: str) -> PeftModel:
     Raises:
         ModelError: The adapter is missing, broken, pickled, or made for another architecture.
     """
-    return _load_adapter(name, _folder(name), base)
+    return _load_adapter(name, model_folder(name), base)
 
 
 def detach_adapter(model: PeftModel) -> PreTrainedModel:
@@ -168,7 +168,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         >>> load_tokenizer("mini")("hi")["input_ids"]
         [1, 104, 105]
     """
-    folder = _folder(name)
+    folder = model_folder(name)
     if not any((folder / file).is_file() for file in _TOKENIZER_FILES):
         if (folder / "adapter_config.json").is_file():
             return load_tokenizer(_adapter_base(folder))
@@ -197,7 +197,7 @@ def base_dtype(name: str) -> torch.dtype:
         >>> base_dtype("mini")
         torch.bfloat16
     """
-    folder = _folder(name)
+    folder = model_folder(name)
     if (folder / "adapter_config.json").is_file():
         return base_dtype(_adapter_base(folder))
     config = _read(folder / "config.json")
@@ -223,7 +223,7 @@ def context_length(model: CausalLM) -> int:
     return next((length for length in stated if isinstance(length, int) and length > 0), DEFAULT_CONTEXT)
 
 
-def _folder(name: str) -> Path:
+def model_folder(name: str) -> Path:
     """The folder of a model's files, downloaded where `name` is a hub id, and known to be a model or an adapter."""
     source = model_source(name)
     folder = Path(source)

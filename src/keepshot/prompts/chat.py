@@ -65,17 +65,25 @@ class ChatTemplate:
         )
 
     def stop(self, several_lines: bool) -> tuple[str, ...]:
+        """What ends a turn; where that is a line end, nothing if answers hold some.
+
+        Raises:
+            ModelError: As `render`.
+        """
+        return self.turn_end() or (() if several_lines else ("\n",))
+
+    def turn_end(self) -> tuple[str, ...]:
         """What the template writes behind a turn: a base model's own settings need not name the token that ends it.
 
-        Nothing where that is a line end and answers hold some.
+        Nothing where that is white space.
 
         Raises:
             ModelError: As `render`.
         """
         prompt = self.render([Example("a", "b")])
         start, end = prompt.answers[-1]
-        ending = prompt.text[start + 1 : end].strip() or "\n"
-        return () if several_lines and ending == "\n" else (ending,)
+        ending = prompt.text[start + 1 : end].strip()
+        return (ending,) if ending else ()
 
     def generation_prompt_differs(self, examples: Sequence[Example]) -> bool:
         """Whether answers stand behind something else than what the template offers a model to go on from.

@@ -43,6 +43,9 @@ class Template(Protocol):
     def stop(self, several_lines: bool) -> tuple[str, ...]:
         """Where a written answer ends, apart from the model's end token; `several_lines` if answers hold line ends."""
 
+    def turn_end(self) -> tuple[str, ...]:
+        """What ends an answer here whatever stop strings a task has; nothing in plain text."""
+
 
 @dataclass(frozen=True, slots=True)
 class BlockTemplate:
@@ -110,6 +113,10 @@ class BlockTemplate:
             )
         return (self.end + self.question[0].rstrip(),) if several_lines else (self.end,)
 
+    def turn_end(self) -> tuple[str, ...]:
+        """Nothing."""
+        return ()
+
     def _turn(self, turn: Turn) -> tuple[str, ...]:
         match turn.role:
             case "system":
@@ -159,3 +166,7 @@ class VerbatimTemplate:
     def stop(self, several_lines: bool) -> tuple[str, ...]:
         """What stands between examples, if it can be seen; a task that generates names its own."""
         return (self.wording.separator,) if self.wording.separator.strip(" ") else ()
+
+    def turn_end(self) -> tuple[str, ...]:
+        """Nothing."""
+        return ()

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from keepshot.config import save_config
 from keepshot.errors import ConfigError, RunError
-from keepshot.files import read_json, write_json
+from keepshot.files import write_json
+from keepshot.models.digest import model_digest
 from keepshot.runs.cells import base_folder
 from keepshot.runs.comparison_config import CompareConfig, load_comparison
-from keepshot.runs.folder import environment
+from keepshot.runs.folder import RunFolder, check_inputs, environment
 from keepshot.runs.ground import Ground
 
 # The grid may grow, and what is made of the results may change; everything else decides what a cell computes.
@@ -37,16 +38,15 @@ def open_comparison(config: CompareConfig, grounds: Mapping[str, Ground], *, res
             )
         _same(_opened(path), config, path)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, ground in grounds.items():
-        known = base_folder(config, name).inputs
-        if known.exists() and read_json(known)["digest"] != ground.digest:
-            raise RunError(
-                f"the data or a suite of {name} have changed since {folder} was begun; bring them back, or choose "
-                "another --output"
-            )
+    begun = {
+        RunFolder(folder): {"model": model_digest(config.model)},
+        **{base_folder(config, name): {"data or suite": ground.digest} for name, ground in grounds.items()},
+    }
+    for part, inputs in begun.items():
+        check_inputs(part, inputs)
     save_config(config, path)
-    for name, ground in grounds.items():
-        write_json(base_folder(config, name).inputs, {"digest": ground.digest})
+    for part, inputs in begun.items():
+        write_json(part.inputs, inputs)
     write_json(folder / "environment.json", environment())
 
 

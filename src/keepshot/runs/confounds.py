@@ -19,6 +19,7 @@ from keepshot.config import save_config
 from keepshot.errors import ConfigError, RunError
 from keepshot.evaluation import Subject
 from keepshot.files import read_json, write_json, write_text
+from keepshot.models.digest import model_digest
 from keepshot.report.confounds import confounds_markdown
 from keepshot.report.record import read_report
 from keepshot.runs.confound_answers import Answers, Asked, Part, ask, hits
@@ -33,7 +34,7 @@ from keepshot.runs.confounds_config import (
     settings,
 )
 from keepshot.runs.evaluation import Progress, Say, load_subject, silent
-from keepshot.runs.folder import RunFolder, check_same, environment, in_use, versions
+from keepshot.runs.folder import RunFolder, check_inputs, check_same, environment, in_use, versions
 from keepshot.runs.tuning import tune
 from keepshot.tasks.patterns import Defects, PatternItem, item_row, released
 
@@ -97,10 +98,12 @@ def _open(config: ConfoundsConfig, resume: bool) -> None:
         RunError: The folder holds something else, or `resume` is off, or config or data have changed.
     """
     folder, path = Path(config.output), Path(config.output) / "config.yaml"
+    inputs = {"model": model_digest(config.model)}
     if folder.exists() and any(folder.iterdir()):
         if not path.exists() or not resume:
             raise RunError(f"{folder} is not empty; add --resume to continue a study, or choose another --output")
         check_same(load_confounds(path), config, path, free={"output"})
+        check_inputs(RunFolder(folder), inputs)
     files = dict(_data_files(config))
     for cell in config.cells():
         file = config.data_file(cell, "train")
@@ -109,6 +112,7 @@ def _open(config: ConfoundsConfig, resume: bool) -> None:
             raise RunError(f"{folder} holds a training on other problems than are drawn now; choose another --output")
     folder.mkdir(parents=True, exist_ok=True)
     save_config(config, path)
+    write_json(RunFolder(folder).inputs, inputs)
     write_json(folder / "environment.json", environment())
     for file, text in files.items():
         write_text(file, text)

@@ -37,7 +37,7 @@ class RunFolder:
 
     @property
     def inputs(self) -> Path:
-        """Digests of the data that the run was begun with."""
+        """Digests of the model and the data that it was begun with."""
         return self.path / "inputs.json"
 
     @property
@@ -84,11 +84,11 @@ def open_run(config: RunConfig, inputs: Mapping[str, str], *, resume: bool) -> R
 
     Args:
         config: Of the run.
-        inputs: A digest of every part of the data, by its name.
+        inputs: A digest of the model and of every part of the data, by its name.
         resume: Take up a run that is there.
 
     Raises:
-        RunError: The folder holds something and `resume` is off, or it was begun with another config or other data.
+        RunError: The folder holds something and `resume` is off, or it was begun with another config, model or data.
     """
     folder = RunFolder(Path(config.output))
     if folder.path.exists() and not folder.path.is_dir():
@@ -100,8 +100,7 @@ def open_run(config: RunConfig, inputs: Mapping[str, str], *, resume: bool) -> R
         raise RunError(f"{folder.path} already holds a run; add --resume to continue it, or choose another --output")
     if taken:
         _same_config(load_config(folder.config), config, folder.config)
-        if folder.inputs.exists():
-            _same_inputs(read_json(folder.inputs), inputs, folder.path)
+        check_inputs(folder, inputs)
     # The config is first: where it is, a run was begun. The others follow, also in a run that was killed in between.
     folder.path.mkdir(parents=True, exist_ok=True)
     save_config(config, folder.config)
@@ -172,14 +171,20 @@ def check_same(old: BaseModel, new: BaseModel, path: Path, *, free: set[str]) ->
         )
 
 
+def check_inputs(folder: RunFolder, inputs: Mapping[str, str]) -> None:
+    """Whether a folder was begun with these, as far as it says with which: an older version of keepshot told less.
+
+    Raises:
+        RunError: It was not.
+    """
+    begun = read_json(folder.inputs) if folder.inputs.exists() else {}
+    if different := [name for name in begun if name in inputs and begun[name] != inputs[name]]:
+        raise RunError(
+            f"{folder.path} was begun with other {', '.join(different)}; bring back what it was begun with, or choose "
+            "another --output"
+        )
+
+
 def _same_config(old: RunConfig, new: RunConfig, path: Path) -> None:
     # The output may have been moved; the gate judges afterwards. Everything else decides what the run computes.
     check_same(old, new, path, free={"output", "gate"})
-
-
-def _same_inputs(old: Mapping[str, str], new: Mapping[str, str], path: Path) -> None:
-    if different := [name for name in {**old, **new} if old.get(name) != new.get(name)]:
-        raise RunError(
-            f"the {' and '.join(different)} of {path} have changed since the run was begun; bring them back, or choose "
-            "another --output"
-        )

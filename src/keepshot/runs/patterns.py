@@ -15,9 +15,10 @@ from typing import Any
 from keepshot.config import save_config
 from keepshot.errors import RunError
 from keepshot.files import read_json, write_json, write_text
+from keepshot.models.digest import model_digest
 from keepshot.report.patterns_page import patterns_page
 from keepshot.runs.evaluation import Progress, Say, silent
-from keepshot.runs.folder import RunFolder, check_same, environment, in_use
+from keepshot.runs.folder import RunFolder, check_inputs, check_same, environment, in_use
 from keepshot.runs.grid_config import check_number
 from keepshot.runs.pattern_cells import (
     Material,
@@ -142,6 +143,7 @@ def _open(config: PatternsConfig, made: Mapping[PatternName, Material], *, resum
     """
     folder = Path(config.output)
     path = folder / "config.yaml"
+    inputs = {"model": model_digest(config.model)}
     if folder.exists() and any(folder.iterdir()):
         if not path.exists():
             raise RunError(f"{folder} is not empty and no experiment on patterns; choose another --output")
@@ -151,6 +153,7 @@ def _open(config: PatternsConfig, made: Mapping[PatternName, Material], *, resum
             )
         old = load_patterns(path)
         check_same(old, config, path, free=FREE)
+        check_inputs(RunFolder(folder), inputs)
         if max(old.examples) != max(config.examples):  # demonstrations are drawn from the examples of the largest
             raise RunError(
                 f"{path} has {max(old.examples)} examples at most, and all demonstrations come from these; resume "
@@ -167,6 +170,7 @@ def _open(config: PatternsConfig, made: Mapping[PatternName, Material], *, resum
             raise RunError(f"{file} holds other problems than are drawn now; choose another --output")
     folder.mkdir(parents=True, exist_ok=True)
     save_config(config, path)
+    write_json(RunFolder(folder).inputs, inputs)
     write_json(folder / "environment.json", environment())
     for file, text in files.items():
         write_text(file, text)

@@ -10,6 +10,7 @@ from keepshot.config import RunConfig, load_config
 from keepshot.errors import RunError
 from keepshot.evaluation import Evaluation, EvaluationPlan, Subject, evaluate_tasks
 from keepshot.files import read_json, write_json
+from keepshot.models.digest import model_digest
 from keepshot.models.interpolate import pull_back
 from keepshot.models.load import base_dtype, load_model, load_tokenizer
 from keepshot.report import render
@@ -142,7 +143,8 @@ def tune(
         say(f"note: {note}")
     if resume and not folder.config.exists():
         say(f"no run in {folder.path} yet: starting one")
-    open_run(config, {"questions": run.asked} | prepared.digests, resume=resume)
+    inputs = {"model": model_digest(config.model), "questions": run.asked} | prepared.digests
+    open_run(config, inputs, resume=resume)
     with in_use(folder):
         finish(run, base_evaluation, say, progress)
     return folder

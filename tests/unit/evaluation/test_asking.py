@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import pytest
 from tests.architectures import ARCHITECTURES
@@ -11,6 +11,7 @@ from keepshot.evaluation import LocalModel, Subject, score_rows
 from keepshot.evaluation.asking import ask
 from keepshot.models.load import load_tokenizer, model_source
 from keepshot.prompts import INSTRUCTION, PLAIN, VerbatimTemplate, encode
+from keepshot.prompts.template import BlockTemplate
 from keepshot.tasks.example import Example, Task, Wording
 
 NEXT = Task("next", tuple(Example(str(i), str(i + 1), aliases=(f"{i + 1}.0",)) for i in range(60)))
@@ -271,6 +272,17 @@ def test_a_task_s_own_stop_strings_go_before_the_template_s():
     items = asked(subject, replace(STORY, stop=(";",)))
     assert {item.score for item in items} == {1.0}
     assert {stop for _, stop, _ in subject.backend.written} == {(";",)}
+
+
+def test_a_turn_s_end_ends_an_answer_whatever_stop_strings_a_task_has():
+    class Turns(BlockTemplate):
+        def turn_end(self):
+            return ("<end>",)
+
+    subject = rigged(lambda text, shots: f"{answer_of(text)}<end>{text}", template=Turns("turns", *astuple(PLAIN)[1:]))
+    items = asked(subject, replace(STORY, stop=(";",)))
+    assert {item.score for item in items} == {1.0}
+    assert {stop for _, stop, _ in subject.backend.written} == {(";", "<end>")}
 
 
 # How it is written

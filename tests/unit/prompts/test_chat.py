@@ -134,6 +134,7 @@ def test_a_turn_ends_as_the_template_ends_it(style, tokenizer):
     ending = style.end.strip() or "\n"
     assert ChatTemplate(tokenizer).stop(several_lines=False) == (ending,)
     assert ChatTemplate(tokenizer).stop(several_lines=True) == (() if ending == "\n" else (ending,))
+    assert ChatTemplate(tokenizer).turn_end() == (() if ending == "\n" else (ending,))
 
 
 @pytest.mark.parametrize("outputs", ANSWERS.values(), ids=ANSWERS)

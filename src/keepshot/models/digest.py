@@ -1,0 +1,51 @@
+"""What tells a base from another of the same name."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from keepshot.models.load import adapter_base, model_folder
+
+_READ = ("config.json", "generation_config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json")
+_LOOKED_AT = 4096
+"""Bytes of each tensor: a training moves nearly every number, and a model of many gigabytes is known in a second."""
+
+
+def model_digest(name: str) -> str:
+    """A digest of a model's settings, tokenizer and weights, of these the beginning of each tensor; of its base too.
+
+    Args:
+        name: As `load_model` takes it.
+
+    Raises:
+        ModelError: As `load_model`.
+
+    Example:
+        >>> model_digest("mini") == model_digest("mini"), len(model_digest("mini"))
+        (True, 32)
+    """
+    folder = model_folder(name)
+    digest = hashlib.blake2b(digest_size=16)
+    for file in _READ:
+        if (folder / file).is_file():
+            digest.update(f"{file}\n".encode() + (folder / file).read_bytes())
+    for weights in sorted(folder.glob("*.safetensors")):
+        for part in _beginnings(weights):
+            digest.update(part)
+    if (base := adapter_base(name)) is not None:
+        digest.update(model_digest(base).encode())
+    return digest.hexdigest()
+
+
+def _beginnings(weights: Path) -> Iterator[bytes]:
+    """The header of a safetensors file, and where each tensor begins."""
+    with weights.open("rb") as file:
+        size = file.read(8)
+        header = file.read(int.from_bytes(size, "little"))
+        yield header
+        for name, tensor in json.loads(header).items():
+            if name != "__metadata__":
+                begin, end = tensor["data_offsets"]
+                file.seek(len(size) + len(header) + begin)
+                yield file.read(min(end - begin, _LOOKED_AT))

@@ -34,7 +34,10 @@ Seed = Annotated[Whole, Field(ge=0, le=2**32 - 1)]  # numpy, which transformers 
 
 
 class DataConfig(BaseModel):
-    """`data:`. A path, a hub id, or `mini:NAME` for a built-in target, which brings its own test part."""
+    """`data:`. A path, a hub id, or `mini:NAME` for a built-in target, which brings its own test part.
+
+    `split_seed` keys what is set aside of `train` where no other file is given; without it the run's seed does.
+    """
 
     model_config = STRICT
     train: str
@@ -44,6 +47,7 @@ class DataConfig(BaseModel):
     template: TemplateName = "auto"
     max_length: Whole | None = Field(default=None, gt=1)
     on_bad_row: Literal["raise", "skip"] = "raise"
+    split_seed: Whole | None = Field(default=None, ge=0)
 
 
 Family = Literal[  # tasks.universe.FAMILIES
@@ -140,7 +144,7 @@ class RunConfig(Settings):
         self.strategy()
         return self
 
-    def strategy(self) -> tuple[str, Strategy, float | None]:
+    def strategy(self) -> tuple[str, Strategy, float]:
         """The method's name to show, its value, and its default learning rate."""
         return resolve_method(self.method)
 

@@ -10,6 +10,7 @@ from keepshot.episodes.episode import Episode, Scored
 from keepshot.errors import DataError
 from keepshot.keys import generator, permutation
 from keepshot.tasks.example import Example, Task
+from keepshot.tasks.split import input_key
 from keepshot.tasks.universe import (
     FAMILIES,
     INSTRUCTED_FAMILIES,
@@ -68,7 +69,8 @@ class KShot:
 
     Attributes:
         stream: Name of the stream.
-        tasks: Each needs at least two examples.
+        tasks: Each needs at least two different questions; none stands twice in an episode, or its answer would be
+            copied.
         shots: Fewest and most demonstrations; drawn evenly.
         seed: Of the run.
         scored: Which answers are trained on.
@@ -82,8 +84,8 @@ class KShot:
 
     def __post_init__(self) -> None:
         for task in self.tasks:
-            if len(task.examples) < 2:
-                raise DataError(f"task {task.name!r} has {len(task.examples)} example; few-shot rows need at least 2")
+            if (different := len({input_key(example) for example in task.examples})) < 2:
+                raise DataError(f"task {task.name!r} has {different} example; few-shot rows need at least 2 different")
 
     @property
     def size(self) -> int | None:
@@ -100,8 +102,11 @@ class KShot:
         r = generator(self.seed, "k-shot", self.stream, index)
         task = r.choice(self.tasks)
         count = min(r.randint(*self.shots), len(task.examples) - 1)
-        examples = tuple(r.sample(task.examples, count + 1))
-        return Episode(self.stream, f"{self.stream} episode {index} ({task.name})", examples, self.scored)
+        examples = r.sample(task.examples, count + 1)
+        if len({input_key(example) for example in examples}) < len(examples):
+            others = {input_key(example): example for example in r.sample(task.examples, len(task.examples))}
+            examples = list(others.values())[: count + 1]
+        return Episode(self.stream, f"{self.stream} episode {index} ({task.name})", tuple(examples), self.scored)
 
 
 @dataclass(frozen=True, slots=True)

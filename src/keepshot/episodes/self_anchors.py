@@ -32,6 +32,8 @@ from keepshot.tasks.universe import labels
 _LOOKED_UP = 6  # inputs of a look-up: the default of the project's specification
 _FEWEST_PAIRS = 4  # of long inputs: a look-up of two inputs with two more questions
 _LONGEST_ANSWER = 80  # characters, some 20 tokens: a phrase or a short query, not a paragraph written backwards
+_TRIES = 50  # to draw a row whose last pairs fit
+_SHORTEST = 8  # characters of an input that is shown by its last words
 _FEW = 0.1  # share of inputs that may be answered at greater length
 _MOST_INPUTS = 400  # on which functions are compared, as many as own-input tasks have
 
@@ -73,9 +75,12 @@ class SelfAnchors:
             this bound, rows of long inputs would lose all pairs but the last when they are cut to length.
         scored: Which answers are compared with the base's. The first question of a row is the target's own zero-shot
             prompt, so its answer is left out.
+        fits: Whether some pairs by themselves are a row that may be as it is. A longer row loses its first pairs, and
+            must not lose all but one: its last 4 fit, or it is drawn again, with inputs shown by fewer of their last
+            words where 4 would not fit with a short answer each.
 
     Raises:
-        DataError: There are fewer than two different inputs.
+        DataError: There are fewer than two different inputs, or not even 4 pairs of short ends of them fit.
 
     Example:
         >>> anchors = SelfAnchors("self-anchor", [Example(word, "x") for word in ("kite", "moor", "salt", "dune")], 0)
@@ -93,6 +98,7 @@ class SelfAnchors:
     pairs: tuple[int, int] = (8, 16)
     characters: int = 2_000
     scored: Scored = "later"
+    fits: Callable[[Sequence[Example]], bool] = field(default=lambda pairs: True, repr=False, compare=False)
     _material: "_Material" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -117,9 +123,12 @@ class SelfAnchors:
     def draw(self, index: int) -> Episode:
         """The episode at `index`."""
         r = generator(self.seed, "self-anchor", self.stream, index)
-        count = min(r.randint(*self.pairs), self._material.most_pairs)
-        what, examples = r.choice(self._material.rows)(self._material, r, count)
-        return Episode(self.stream, f"{self.stream} episode {index} ({what})", examples, self.scored)
+        for _ in range(_TRIES):
+            count = min(r.randint(*self.pairs), self._material.most_pairs)
+            what, examples = r.choice(self._material.rows)(self._material, r, count)
+            if self.fits(examples[-_FEWEST_PAIRS:]):
+                return Episode(self.stream, f"{self.stream} episode {index} ({what})", examples, self.scored)
+        raise DataError(_too_long(self.stream))
 
 
 def recurring(episode: Episode) -> tuple[int, ...]:
@@ -170,9 +179,10 @@ _Row = Callable[[_Material, Random, int], tuple[str, tuple[Example, ...]]]
 
 def _material(anchors: SelfAnchors) -> _Material:
     outputs: dict[str, str] = {}
+    longest = _longest(anchors)
     for example in anchors.examples:
         if example.input.strip():
-            outputs.setdefault(_end(example.input, anchors.characters // _FEWEST_PAIRS), example.output)
+            outputs.setdefault(_end(example.input, longest), example.output)
     if len(outputs) < 2:
         raise DataError(
             f"self-anchors need at least 2 different inputs, and the stream {anchors.stream!r} has {len(outputs)}; "
@@ -193,6 +203,24 @@ def _material(anchors: SelfAnchors) -> _Material:
         short=_are_short(list(sample)),
         most_pairs=max(_FEWEST_PAIRS, anchors.characters * len(inputs) // sum(map(len, inputs))),
         rows=(_look_up, *[_predicate] * bool(predicates), *[_transformation] * bool(transformations)),
+    )
+
+
+def _longest(anchors: SelfAnchors) -> int:
+    """Characters of an input, so that the fewest pairs of the longest fit a row with a short answer each."""
+    most = anchors.characters // _FEWEST_PAIRS
+    text = max((example.input for example in anchors.examples), key=len, default="")
+    while not anchors.fits([Example(_end(text, most), "x" * _SHORTEST)] * _FEWEST_PAIRS):
+        most = most * 4 // 5
+        if most < _SHORTEST:
+            raise DataError(_too_long(anchors.stream))
+    return most
+
+
+def _too_long(stream: str) -> str:
+    return (
+        f"rows of the stream {stream!r} show at least {_FEWEST_PAIRS} of the target's inputs with answers, and so many "
+        "do not fit, not even by their last words; raise data.max_length, or leave self-anchors out of the method"
     )
 
 

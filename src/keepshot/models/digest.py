@@ -7,7 +7,14 @@ from pathlib import Path
 
 from keepshot.models.load import adapter_base, model_folder
 
-_READ = ("config.json", "generation_config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json")
+_READ = (
+    "config.json",
+    "generation_config.json",
+    "adapter_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)
 _LOOKED_AT = 4096
 """Bytes of each tensor: a training moves nearly every number, and a model of many gigabytes is known in a second."""
 

@@ -3,8 +3,10 @@
 A name is first resolved to a folder, the folder is checked, and only then is anything built from it.
 """
 
+import math
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +47,7 @@ MINI = "mini"
 DEFAULT_CONTEXT = 2048
 """Tokens, where a config states no limit (ALiBi models such as BLOOM and MPT, most of which were trained on 2,048)."""
 
+_STORED = (("F32", torch.float32), ("BF16", torch.bfloat16), ("F16", torch.float16))
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length", "n_ctx")
@@ -207,8 +210,12 @@ def base_dtype(name: str) -> torch.dtype:
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise ModelError(_no_weights(name, folder))
-    with safe_open(weights[0], framework="pt") as file:
-        return file.get_tensor(next(iter(file.keys()))).dtype
+    numbers: Counter[str] = Counter()  # buffers of masks may stand among the weights, as bytes
+    for shard in weights:
+        with safe_open(shard, framework="pt") as file:
+            for tensor in map(file.get_slice, file.keys()):
+                numbers[tensor.get_dtype()] += math.prod(tensor.get_shape())
+    return max(_STORED, key=lambda stored: numbers[stored[0]])[1]
 
 
 def context_length(model: CausalLM) -> int:

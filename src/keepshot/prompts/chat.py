@@ -7,6 +7,7 @@ the answers stand. The result is checked against what the template renders for t
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -17,6 +18,9 @@ from keepshot.tasks.example import Example
 
 Message = dict[str, str]
 
+_DAY = datetime(2024, 7, 26)
+"""Today, for a template that writes the date: prompts of before and after, of a run and of its resumption, must not
+differ by the day. It is what the templates of Llama 3 write where no clock is known."""
 _INSTEAD = "choose data.template: plain or instruction"
 
 
@@ -107,7 +111,10 @@ class ChatTemplate:
         try:
             return str(
                 self.tokenizer.apply_chat_template(
-                    list(messages), tokenize=False, add_generation_prompt=add_generation_prompt
+                    list(messages),
+                    tokenize=False,
+                    add_generation_prompt=add_generation_prompt,
+                    chat_template=_on_one_day(self.tokenizer.get_chat_template()),
                 )
             )
         except (ValueError, TemplateError) as error:
@@ -147,6 +154,15 @@ class ChatTemplate:
             if frame[start : start + length] in self._tokens:
                 return start + length
         return frame.find("\n", at) + 1 or at
+
+
+def _on_one_day(template: str) -> str:
+    """The template with a clock that stands, in the place of the library's."""
+    if "strftime_now" not in template:
+        return template
+    parts = (*"aAbBdHIjmMpSyY", *(f"-{letter}" for letter in "dHIjmMS"))
+    written = "".join(f" | replace('%{part}', '{_DAY.strftime(f'%{part}')}')" for part in parts)
+    return f"{{%- macro strftime_now(format) -%}}{{{{ format{written} }}}}{{%- endmacro %}}\n{template}"
 
 
 def _conversation(examples: Sequence[Example]) -> tuple[list[Message], list[int]]:

@@ -162,7 +162,9 @@ def front(standings: Sequence[Standing]) -> set[str]:
 def recommend(standings: Sequence[Standing], max_cost: float) -> Recommendation:
     """Of the methods that match and cost at most `max_cost`, the one whose retention has the highest lower bound.
 
-    Bounds that agree to a tenth of a per cent are equal, and the cheaper method comes first.
+    Bounds that agree to a tenth of a per cent are equal, and the cheaper method comes first. It is clear where its
+    interval lies above all others'; else the one that reaches highest is named beside it. The winner's figure is that
+    of the best of several, so it flatters a little.
     """
     ranked = sorted(
         (one for one in standings if one.matched and one.retention is not None and one.cost <= max_cost),
@@ -170,9 +172,11 @@ def recommend(standings: Sequence[Standing], max_cost: float) -> Recommendation:
     )
     if not ranked:
         return Recommendation("none", None, None)
-    first, second = ranked[0], ranked[1] if len(ranked) > 1 else None
-    apart = second is None or _low(first) > _high(second)
-    return Recommendation("clear" if apart else "insufficient", first, second)
+    first, *others = ranked
+    highest = max(others, key=_high, default=None)
+    if highest is not None and _high(highest) >= _low(first):
+        return Recommendation("insufficient", first, highest)
+    return Recommendation("clear", first, others[0] if others else None)
 
 
 def mean_by_seed(values: Mapping[int, float | None]) -> float | None:

@@ -40,7 +40,7 @@ class TargetData:
 
 
 def load_target(config: DataConfig, seed: int) -> TargetData:
-    """Read train, validation and test; what is not given is split off train, keyed by the seed.
+    """Read train, validation and test; what is not given is split off train, keyed by `split_seed`, else by the seed.
 
     Raises:
         DataError: A file is missing or empty, or has bad rows.
@@ -48,6 +48,7 @@ def load_target(config: DataConfig, seed: int) -> TargetData:
     """
     notes: list[str] = []
     skipped: list[BadRow] = []
+    seed = seed if config.split_seed is None else config.split_seed
 
     def read(source: str) -> tuple[Example, ...]:
         dataset = read_examples(source, format=config.format, on_bad_row=config.on_bad_row)

@@ -42,7 +42,7 @@ from keepshot.models.load import (
     load_tokenizer,
 )
 from keepshot.prompts import Row, TemplateName, choose_template, encode
-from keepshot.runs.data import load_suites
+from keepshot.runs.data import TargetData, load_suites
 from keepshot.runs.processes import processes
 from keepshot.strategies.soft_prompt import load_prompt
 from keepshot.tasks.example import Suite
@@ -274,6 +274,11 @@ def asked_digest(suite: Suite, plan: EvaluationPlan, template: str, context_leng
 def digest(value: object) -> str:
     """A digest of records of plain values."""
     return hashlib.blake2b(repr(value).encode(), digest_size=16).hexdigest()
+
+
+def training_digest(target: TargetData) -> str:
+    """A digest of the rows that a run trains on and watches."""
+    return digest((target.train, target.validation))
 
 
 def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:

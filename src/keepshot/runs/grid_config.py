@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from keepshot.config import DataConfig, RunConfig, Seed, Settings, SourcesConfig, Whole
 from keepshot.errors import ConfigError
-from keepshot.strategies import AUTO, RECOMMENDED, resolve_method
+from keepshot.strategies import AUTO, CUSTOM, RECOMMENDED, resolve_method
 from keepshot.train.arguments import check_train_fields
 
 # What one list or another of the comparison says.
@@ -99,7 +99,7 @@ class Grid(Settings):
                 given, written = str(entry["name"]), entry["method"]
                 sources = _sources(entry["sources"], given) if "sources" in entry else None
             name, _, default = resolve_method(written)
-            if given is None and default is None:
+            if given is None and name == CUSTOM:
                 raise ConfigError("a method that is written out needs a name: {name: NAME, method: …}")
             found.append(Contender(given or name, written, self._rates(given or name, written, default), sources))
         check_names([contender.name for contender in found], "methods")
@@ -118,6 +118,8 @@ class Grid(Settings):
             ConfigError: A field of `train` is not allowed.
         """
         contender = next(one for one in self.contenders() if one.name == cell.method)
+        if data.split_seed is None and cell.seed != self.seed:  # all trainings have the parts of the whole grid
+            data = data.model_copy(update={"split_seed": self.seed})
         return RunConfig(
             model=self.model,
             data=data,
@@ -135,7 +137,7 @@ class Grid(Settings):
     def _rates_by_name(self) -> bool:
         return isinstance(self.learning_rates, Mapping) and set(self.learning_rates) != {"times"}
 
-    def _rates(self, name: str, written: object, default: float | None) -> tuple[float, ...]:
+    def _rates(self, name: str, written: object, default: float) -> tuple[float, ...]:
         """What `learning_rates` says of a method: under its name, under what it trains, or for all."""
         rates, where = self.learning_rates, "learning_rates"
         if self._rates_by_name:
@@ -144,10 +146,6 @@ class Grid(Settings):
                 raise ConfigError(f"learning_rates lacks {name}; it has {', '.join(map(str, rates))}")
             rates, where = rates[known[0]], f"learning_rates.{known[0]}"
         if isinstance(rates, Mapping) and set(rates) == {"times"}:
-            if default is None:
-                raise ConfigError(
-                    f"the method {name} has no default learning rate to multiply; list its learning_rates"
-                )
             return tuple(float(f"{factor * default:.6g}") for factor in _numbers(rates["times"], f"{where}.times"))
         return _numbers(rates, where)
 

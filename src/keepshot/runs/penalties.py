@@ -61,7 +61,7 @@ def held_numbers(
     """
     found = []
     for penalty in strategy.penalties:
-        parts = _held_parts(trainable, penalty)
+        parts = held_parts(trainable, penalty)
         parameters = {name: p for name, p in trainable.model.named_parameters() if name in parts}
         start = {name: in_few_bits(parameter.detach()) for name, parameter in parameters.items()}
         if penalty.prompts is None:
@@ -88,8 +88,13 @@ def in_few_bits(tensor: Tensor) -> Tensor:
     return tensor.clone()
 
 
-def _held_parts(trainable: TrainableSet, penalty: Penalty) -> Parts:
-    """The numbers that a penalty holds: those that move, or those of them that serve its roles."""
+def held_parts(trainable: TrainableSet, penalty: Penalty) -> Parts:
+    """The numbers that a penalty holds: those that move, or those of them that serve its roles.
+
+    Raises:
+        ModelError: The model's roles are not known.
+        ConfigError: None of them moves.
+    """
     if penalty.roles is None:
         return trainable.parts
     assert not isinstance(trainable.model, PeftModel), "a strategy has no roles in penalties on adapters"

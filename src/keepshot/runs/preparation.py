@@ -13,9 +13,9 @@ from keepshot.errors import ConfigError, ModelError
 from keepshot.models.load import base_dtype, context_length, load_model, load_tokenizer, model_source
 from keepshot.prompts import ChatTemplate, choose_template
 from keepshot.runs.data import TargetData
-from keepshot.runs.evaluation import digest
+from keepshot.runs.evaluation import digest, training_digest
 from keepshot.runs.folder import RunFolder
-from keepshot.runs.penalties import prompt_rows
+from keepshot.runs.penalties import held_parts, prompt_rows
 from keepshot.runs.prompting import prompt_stage
 from keepshot.runs.references import fixed_rows
 from keepshot.runs.start import StartPrompts, start_prompts
@@ -29,8 +29,9 @@ from keepshot.runs.training import (
     run_arguments,
     steps_in_all,
     validation_rows,
+    weight_notes,
 )
-from keepshot.strategies import FULL_RATE, Strategy, StreamSpec, apply_trainable
+from keepshot.strategies import Strategy, StreamSpec, apply_trainable
 from keepshot.tasks.example import Suite
 from keepshot.train import PlannedRow, Planner
 
@@ -104,7 +105,7 @@ def prepare(
         notes.append(_WRITES_BEFORE)
     samplers = []
     for spec in strategy.streams:
-        sampler, found = build_sampler(spec, config, fitting, suite.tasks, encoder.fitting, folder.index)
+        sampler, found = build_sampler(spec, config, fitting, suite.tasks, encoder, folder.index)
         samplers.append(sampler)
         notes += found
     start, found = start_prompts(strategy.trainable, config, fitting, suite.tasks, encoder)
@@ -112,13 +113,14 @@ def prepare(
     asked = [penalty.prompts for penalty in strategy.penalties if penalty.prompts is not None]
     prompting: dict[str, Sampler] = {}
     for spec in asked:
-        prompting[spec.name], found = build_sampler(spec, config, fitting, suite.tasks, encoder.fitting)
+        prompting[spec.name], found = build_sampler(spec, config, fitting, suite.tasks, encoder)
         notes += found
     notes += _unused(config, method, (*strategy.streams, *asked, *([start.spec] if start else [])))
     planner = build_planner(config, strategy, samplers, encoder)
     planner = fixed_rows(planner, strategy, steps_in_all(config, planner) * mean_target_tokens(planner), config.seed)
-    learning_rate = float(config.train.get("learning_rate", rate or FULL_RATE))
+    learning_rate = float(config.train.get("learning_rate", rate))
     arguments = run_arguments(config, planner, folder.checkpoints, learning_rate)
+    notes += weight_notes(planner, arguments.max_steps)
     first = prompt_stage(config, strategy, planner, folder)
     validating = len(validation_rows(target.validation, planner))
     if validating < len(target.validation):
@@ -126,7 +128,7 @@ def prepare(
     if not validating and arguments.eval_strategy != "no":
         raise ConfigError("train.eval_strategy needs validation rows, and none fits data.max_length")
     digests = {
-        "training data": digest((target.train, target.validation)),
+        "training data": training_digest(target),
         "sources": digest([stream.sampler for stream in planner.streams[1:]]),
         **({"start": digest(start.sampler)} if start else {}),
         **({"penalties": digest(prompting)} if prompting else {}),
@@ -159,7 +161,7 @@ def _check_model(config: RunConfig, strategy: Strategy) -> int:
 
     Raises:
         ModelError: The model cannot be loaded, is an adapter, or lacks what the method trains.
-        ConfigError: The trainable set is empty in this model.
+        ConfigError: The trainable set is empty in this model, or a penalty holds nothing of it.
     """
     base_dtype(config.model)
     source = model_source(config.model)
@@ -172,5 +174,7 @@ def _check_model(config: RunConfig, strategy: Strategy) -> int:
     except (OSError, ValueError, KeyError) as error:
         load_model(config.model, device="cpu")  # says what is wrong with it, where it can tell
         raise ModelError(f"{config.model} cannot be built from its config: {' '.join(str(error).split())}") from None
-    apply_trainable(empty, strategy.trainable, config.seed)
+    trainable = apply_trainable(empty, strategy.trainable, config.seed)
+    for penalty in strategy.penalties:
+        held_parts(trainable, penalty)
     return context_length(empty)

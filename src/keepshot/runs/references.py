@@ -13,7 +13,7 @@ from keepshot.episodes import Bank, Sampler, ZeroShot
 from keepshot.errors import RunError
 from keepshot.models.load import CausalLM
 from keepshot.runs.folder import RunFolder
-from keepshot.strategies import Strategy, Term, fingerprint
+from keepshot.strategies import TARGET, Strategy, Term, fingerprint
 from keepshot.strategies.terms import base_shares, below
 from keepshot.train import (
     Objective,
@@ -30,6 +30,8 @@ from keepshot.train import (
 # So many rows at the least, and this share more that training never sees: a bank can be overfitted.
 FEWEST_ROWS = 16
 HELD_OUT = 0.1
+# A run's visits are estimated by the mean length of a row.
+SLACK = 1.1
 # What a KL may be before the first step, in nats per token: rounding.
 STEP_0 = {torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 1e-3}
 CHECKED_ROWS = 8
@@ -39,7 +41,10 @@ _HARDLY_LEARNED = " Where so many are left out, the target may hardly be learned
 
 
 def fixed_rows(planner: Planner, strategy: Strategy, target_tokens: float, seed: int) -> Planner:
-    """The planner with fixed rows where a KL term needs them: as many as are visited `visits` times on average.
+    """The planner with fixed rows where a term asks the base about them.
+
+    As many as are visited `visits` times on average, but of the target every example that the run comes to, behind one
+    context where examples have some. A source of no more rows stays as it is.
 
     Args:
         planner: Draws new rows without end.
@@ -50,12 +55,16 @@ def fixed_rows(planner: Planner, strategy: Strategy, target_tokens: float, seed:
     rest = 1.0 - sum(stream.share or 0.0 for stream in planner.streams)
     streams = []
     for spec, stream in zip(strategy.streams, planner.streams, strict=True):
-        if strategy.base_terms(spec.name) and not isinstance(stream.sampler, ZeroShot):
+        if strategy.base_terms(spec.name):
             sample = planner.rows(stream.name, [stream.sampler.draw(index) for index in range(FEWEST_ROWS)])
             mean_length = sum(len(row.row.ids) for row in sample) / len(sample)
-            tokens = (rest if spec.share is None else spec.share) / rest * target_tokens
-            rows = max(FEWEST_ROWS, math.ceil(tokens / mean_length / spec.visits))
-            stream = replace(stream, sampler=Bank(stream.name, stream.sampler, rows, seed))
+            draws = (rest if spec.share is None else spec.share) / rest * target_tokens / mean_length
+            rows = max(FEWEST_ROWS, math.ceil(draws / spec.visits))
+            size = stream.sampler.size
+            if spec.name == TARGET and size is not None and rows < size:
+                rows = max(rows, min(math.ceil(SLACK * draws), size))  # no example of the target is left out
+            if not (isinstance(stream.sampler, ZeroShot) and size is not None and rows >= size):
+                stream = replace(stream, sampler=Bank(stream.name, stream.sampler, rows, seed))
         streams.append(stream)
     return replace(planner, streams=streams)
 

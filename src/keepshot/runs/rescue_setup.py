@@ -8,8 +8,10 @@ from transformers import PreTrainedTokenizerBase
 from keepshot.config import DataConfig, RunConfig, load_config
 from keepshot.errors import ConfigError, ModelError, RunError
 from keepshot.evaluation import EvaluationPlan
+from keepshot.files import read_json
 from keepshot.models.load import base_name, load_tokenizer
-from keepshot.runs.data import load_target
+from keepshot.runs.data import TargetData, load_target
+from keepshot.runs.evaluation import training_digest
 from keepshot.runs.folder import RunFolder
 from keepshot.runs.validation import Questions, validation_questions
 
@@ -87,7 +89,10 @@ def set_up(base: str, tuned: str, data: DataConfig | str | None, settings: Rescu
         KeepshotError: Something cannot be used.
     """
     config, model = _resolve(base, tuned, data, settings)
-    questions = validation_questions(config, load_target(config.data, config.seed), settings.validation_suite)
+    target = load_target(config.data, config.seed)
+    if data is None:
+        _check_training_rows(RunFolder(Path(tuned).expanduser()), target)
+    questions = validation_questions(config, target, settings.validation_suite)
     asked = config.evaluate.plan(config.seed)
     plan = EvaluationPlan(
         settings.shots or asked.shots, settings.sets or asked.sets, settings.queries or asked.queries, asked.seed
@@ -121,6 +126,21 @@ def _resolve(base: str, tuned: str, data: DataConfig | str | None, settings: Res
     if run.model != base and not _same_model(run.model, base):
         raise ModelError(f"{tuned} was tuned from {run.model}, not from {base}; name {run.model} as the base")
     return run.model_copy(update={"data": given or run.data, "suite": settings.suite or run.suite}), str(model)
+
+
+def _check_training_rows(folder: RunFolder, target: TargetData) -> None:
+    """Whether a run was trained on these rows, so that it was not on those that choose and those that report.
+
+    Raises:
+        RunError: On others.
+    """
+    begun = read_json(folder.inputs) if folder.inputs.is_file() else {}
+    if begun.get("training data", now := training_digest(target)) != now:
+        raise RunError(
+            f"{folder.path} was trained on other rows than its data give now, so that rows it knows could be asked: "
+            "the file has changed, or an older version split it by another seed; bring the file back, name that seed "
+            "(data.split_seed), or give --data with examples that it was not tuned on"
+        )
 
 
 def _same_model(name: str, other: str) -> bool:

@@ -51,5 +51,5 @@ def start_prompts(
     if not (isinstance(trainable, Lora) and trainable.needs_prompts):
         return None, []
     spec = OTHERS if config.sources.anchors or config.model == "mini" else OWN
-    sampler, notes = build_sampler(spec, config, target, held_out, encoder.fitting)
+    sampler, notes = build_sampler(spec, config, target, held_out, encoder)
     return StartPrompts(spec, sampler, encoder), notes

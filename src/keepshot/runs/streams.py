@@ -1,6 +1,6 @@
 """A strategy's streams as samplers over a run's data and sources."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +9,11 @@ from keepshot.episodes import InstructedUniverse, KShot, Mixture, Sampler, SelfA
 from keepshot.errors import ConfigError, DataError
 from keepshot.runs.data import TargetData, answers_of, load_suites
 from keepshot.runs.retrieval import context_sampler
+from keepshot.runs.training import Encoder
 from keepshot.strategies import TARGET, StreamSpec
-from keepshot.tasks.example import Example, Task
+from keepshot.tasks.example import Task
 from keepshot.tasks.read import as_task, read_examples
 from keepshot.tasks.universe import FAMILIES, INSTRUCTED_FAMILIES
-
-Fit = Callable[[Sequence[Example]], tuple[Example, ...]]
-"""Keeps the examples that fit a training row by themselves."""
 
 
 def build_sampler(
@@ -23,7 +21,7 @@ def build_sampler(
     config: RunConfig,
     target: TargetData,
     held_out: Sequence[Task],
-    fit: Fit,
+    encoder: Encoder,
     index: Path | None = None,
 ) -> tuple[Sampler, list[str]]:
     """The sampler of a stream, and notes on what of its sources was left out.
@@ -33,7 +31,7 @@ def build_sampler(
         config: Of the run.
         target: The target's examples.
         held_out: Tasks that no stream may train on.
-        fit: Keeps the examples that fit a row by themselves.
+        encoder: Tells what fits a training row.
         index: Where the index over the target's inputs is kept, if one is built.
 
     Raises:
@@ -41,7 +39,7 @@ def build_sampler(
         DataError: A source cannot be read, or nothing of it is left.
     """
     if spec.source == TARGET:
-        return _target_sampler(spec, config.seed, target, index), []
+        return _target_sampler(spec, config.seed, target, encoder, index), []
     sources: tuple[SourceConfig, ...] = getattr(config.sources, spec.source)
     if not sources:
         if config.model != "mini":
@@ -49,14 +47,14 @@ def build_sampler(
                 f"method adds the stream {spec.name!r}, which needs sources.{spec.source}: a list of {{path, weight}}"
             )
         sources = (SourceConfig(path="mini"),)
-    asked = (*held_out, target.task)
+    asked = (*held_out, replace(target.task, pool=()))  # what it shows is what it trains on
     notes: list[str] = []
     parts: list[Sampler] = []
     for source in sources:
         if source.path == "mini":
             parts.append(_universe_sampler(spec, config.seed, asked, source.families))
         else:
-            parts.append(_file_sampler(spec, source.path, config, asked, fit, notes))
+            parts.append(_file_sampler(spec, source.path, config, asked, encoder, notes))
     if len(parts) == 1:
         return parts[0], notes
     return Mixture(spec.name, parts, [source.weight for source in sources], config.seed), notes
@@ -82,20 +80,20 @@ def _questions(tasks: Iterable[Task]) -> dict[tuple[str, str], None]:
     return dict.fromkeys((example.input, example.output) for task in tasks for example in task.examples)
 
 
-def _target_sampler(spec: StreamSpec, seed: int, target: TargetData, index: Path | None) -> Sampler:
+def _target_sampler(spec: StreamSpec, seed: int, target: TargetData, encoder: Encoder, index: Path | None) -> Sampler:
     match spec.sampler:
         case "zero-shot":
             return ZeroShot(spec.name, target.train, seed, spec.scored)
         case "k-shot":
             return KShot(spec.name, (as_task(target.name, target.train),), spec.shots, seed, spec.scored)
         case "self-anchor":
-            return SelfAnchors(spec.name, target.train, seed, pairs=spec.shots, scored=spec.scored)
+            return SelfAnchors(spec.name, target.train, seed, pairs=spec.shots, scored=spec.scored, fits=encoder.holds)
         case "context":
             return context_sampler(spec, target.train, seed, index)
 
 
 def _file_sampler(
-    spec: StreamSpec, path: str, config: RunConfig, asked: Sequence[Task], fit: Fit, notes: list[str]
+    spec: StreamSpec, path: str, config: RunConfig, asked: Sequence[Task], encoder: Encoder, notes: list[str]
 ) -> Sampler:
     """A sampler of a file or folder, without what the evaluation asks and without rows that are too long."""
     if spec.sampler == "zero-shot":
@@ -106,16 +104,22 @@ def _file_sampler(
         suite, skipped = load_suites(path, on_bad_row=config.data.on_bad_row)
         tasks = suite.tasks
     notes += [f"Left out of stream {spec.name}: {row}." for row in skipped]
-    forbidden = answers_of(example for task in asked for example in task.examples)
+    forbidden = answers_of(example for task in asked for example in (*task.examples, *task.pool))
     fewest = 1 if spec.sampler == "zero-shot" else 2
     usable = []
     for task in tasks:
-        unasked = [example for example in task.examples if not answers_of([example]) & forbidden]
-        fitting = fit(unasked)
-        if len(unasked) < len(task.examples):
+        rows = task.pool or task.examples  # where a task has rows to show beside those to ask, it is trained on these
+        if task.pool:
             notes.append(
-                f"Left out of stream {spec.name}: {len(task.examples) - len(unasked)} of {len(task.examples)} rows of "
-                f"{task.name} that the evaluation asks."
+                f"Left out of stream {spec.name}: the {len(task.examples)} test rows of {task.name}, which has "
+                f"{len(task.pool)} others."
+            )
+        unasked = [example for example in rows if not answers_of([example]) & forbidden]
+        fitting = encoder.fitting(unasked)
+        if len(unasked) < len(rows):
+            notes.append(
+                f"Left out of stream {spec.name}: {len(rows) - len(unasked)} of {len(rows)} rows of {task.name} that "
+                "the evaluation asks or shows."
             )
         if len(fitting) < len(unasked):
             notes.append(
@@ -123,7 +127,7 @@ def _file_sampler(
                 "that are longer than a training row."
             )
         if len(fitting) >= fewest:
-            usable.append(replace(task, examples=fitting))
+            usable.append(replace(task, examples=fitting, pool=()))
     if not usable:
         raise DataError(
             f"nothing of {path} can be used for the stream {spec.name!r}: its rows are too long for data.max_length, "

@@ -16,11 +16,12 @@ from keepshot.strategies.trainable import (
     apply_trainable,
     register_gradient_masks,
 )
-from keepshot.strategies.written import resolve_method
+from keepshot.strategies.written import CUSTOM, resolve_method
 
 __all__ = [
     "ADDITIONS",
     "AUTO",
+    "CUSTOM",
     "FULL_RATE",
     "METHODS",
     "RECOMMENDED",

@@ -16,13 +16,15 @@ from keepshot.strategies.trainable import Pattern, Roles, Trainable
 
 Part = TypeVar("Part", StreamSpec, Term, Penalty, SoftPrompt, Merge)
 
+CUSTOM = "custom"
+"""Shown for a strategy that is written out."""
 # What a part is, which its addition has settled.
 _SETTLED = {"kind", "stream"}
 # What the target's own rows do not have: they take what is left.
 _OF_ADDED_ROWS = ("name", "source", "share")
 
 
-def resolve_method(written: object) -> tuple[str, Strategy, float | None]:
+def resolve_method(written: object) -> tuple[str, Strategy, float]:
     """A config's `method` as a value.
 
     Args:
@@ -31,7 +33,8 @@ def resolve_method(written: object) -> tuple[str, Strategy, float | None]:
             `auto` stands for the recommended trainable and its additions.
 
     Returns:
-        The name to show, the strategy, and its default learning rate (None for a strategy written out).
+        The name to show (`custom` for a strategy written out), the strategy, and its default learning rate, that of
+        what it trains.
 
     Raises:
         ConfigError: It is none of these.
@@ -44,7 +47,8 @@ def resolve_method(written: object) -> tuple[str, Strategy, float | None]:
     if isinstance(written, dict) and {"streams", "terms", "penalties", "prompt", "merge"} & set(written):
         fields = dict(written)
         fields["trainable"] = _with_kind(fields.get("trainable"))
-        return "custom", validated(TypeAdapter(Strategy), fields, "method"), None
+        strategy: Strategy = validated(TypeAdapter(Strategy), fields, "method")
+        return CUSTOM, strategy, _rate(strategy.trainable)
     parts = list(written) if isinstance(written, list | tuple) and written else [written]
     if parts[0] == AUTO:
         parts = [*RECOMMENDED, *parts[1:]]
@@ -56,20 +60,23 @@ def resolve_method(written: object) -> tuple[str, Strategy, float | None]:
     return "+".join([name, *(change.name for change in changes)]), compose(trainable, changes), rate
 
 
-def _trainable(written: object) -> tuple[str, Trainable, float | None]:
+def _trainable(written: object) -> tuple[str, Trainable, float]:
     if isinstance(written, str) and written in METHODS:
         method = METHODS[written]
         return method.name, method.trainable, method.learning_rate
     if isinstance(written, dict) and set(written) == {"trainable"}:
         value: Trainable = validated(TypeAdapter(Trainable), _with_kind(written["trainable"]), "method.trainable")
-        rate = {"everything": FULL_RATE, "lora": LORA_RATE}.get(value.kind, SUBSET_RATE)
-        return value.kind, value, rate
+        return value.kind, value, _rate(value)
     if isinstance(written, str) and written in ADDITIONS:
         raise ConfigError(f"method {written} is an addition; name what to train first, such as [full, {written}]")
     raise ConfigError(
         f"method {written!r} is unknown; use {AUTO}, one of {', '.join(METHODS)}, a list that starts with one of them "
         f"(then {' or '.join(ADDITIONS)}), {{trainable: {{pattern: REGEX}}}}, or a whole strategy"
     )
+
+
+def _rate(trainable: Trainable) -> float:
+    return {"everything": FULL_RATE, "lora": LORA_RATE}.get(trainable.kind, SUBSET_RATE)
 
 
 def _alone(written: object) -> str | None:
@@ -114,6 +121,11 @@ def _check_options(addition: Addition, options: Mapping[str, object], where: str
     if addition.stream is not None and addition.stream.name == TARGET:
         for field in _OF_ADDED_ROWS:
             allowed.pop(field)
+    if addition.stream is not None and addition.stream.sampler == "zero-shot":
+        allowed.pop("shots")
+    asks_base = addition.term is not None and addition.term.asks_base
+    if addition.stream is not None and addition.stream.name != TARGET and not asks_base:
+        allowed.pop("visits")  # rows that the base is not asked about are never fixed
     if addition.stream is None and addition.weight is None:
         allowed.pop("weight", None)  # the target's own term weighs what the others leave
     if unknown := [str(key) for key in options if key not in allowed]:

@@ -19,6 +19,7 @@ from keepshot.errors import ConfigError
 
 Fields = Mapping[str, Any]
 
+_SHARDED = "not verified by keepshot yet; use one device"
 _PUBLISH = "push the run folder with the hf command line (hf upload)"
 
 # What keepshot decides itself, and what to set instead. Setting one of these raises: never warn and carry on.
@@ -34,9 +35,9 @@ REFUSED = {
     "auto_find_batch_size": "lower per_device_train_batch_size: the rows of a step stay the same with a higher "
     "gradient_accumulation_steps",
     "dataloader_num_workers": "rows are planned in the training process",
-    "fsdp": "not verified by keepshot yet; use one device or DistributedDataParallel (torchrun)",
-    "fsdp_config": "not verified by keepshot yet; use one device or DistributedDataParallel (torchrun)",
-    "deepspeed": "not verified by keepshot yet; use one device or DistributedDataParallel (torchrun)",
+    "fsdp": _SHARDED,
+    "fsdp_config": _SHARDED,
+    "deepspeed": _SHARDED,
     "eval_on_start": "eval_before measures the start",
     "do_train": "tune always trains",
     "use_liger_kernel": "the loss is keepshot's own and builds logits only where an answer is scored",
@@ -46,6 +47,7 @@ REFUSED = {
     "prediction_loss_only": "the validation part gives a loss and nothing else",
     "save_only_model": "a run could not be resumed from such a checkpoint",
     "dataloader_drop_last": "the planner leaves no row out",
+    "torch_empty_cache_steps": "memory is not cleared between steps; if it is short, lower per_device_train_batch_size",
     "push_to_hub": _PUBLISH,
     "hub_model_id": _PUBLISH,
     "hub_strategy": _PUBLISH,
@@ -54,6 +56,7 @@ REFUSED = {
     "hub_always_push": _PUBLISH,
     "hub_revision": _PUBLISH,
 }
+_OTHER_OPTIMISERS = ("schedule_free", "lomo", "adalomo", "galore", "apollo")
 OWN = ("tokens_per_step",)
 # Numbers of rows: transformers takes any, and the plan is empty or endless below 1.
 COUNTS = ("tokens_per_step", "per_device_train_batch_size", "gradient_accumulation_steps")
@@ -65,6 +68,11 @@ ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "metric_for_best_model": (
         lambda metric: metric in (None, "loss", "eval_loss"),
         "must be eval_loss, the one metric of the validation part",
+    ),
+    "optim": (
+        lambda optim: not str(getattr(optim, "value", optim)).startswith(_OTHER_OPTIMISERS),
+        "must be an optimizer that moves each number by its own gradient, such as adamw_torch: masks and steps of "
+        "keepshot's training do not fit schedule-free optimizers, nor those that project gradients",
     ),
     "greater_is_better": (lambda greater: not greater, "must be false: the best model has the lowest eval_loss"),
 }
@@ -142,7 +150,7 @@ def training_arguments(
         "logging_first_step": True,
         "save_total_limit": 1,
         "report_to": "none",
-        "bf16": "fp16" not in fields and on_gpu and torch.cuda.is_bf16_supported(),
+        "bf16": not fields.get("fp16") and on_gpu and torch.cuda.is_bf16_supported(including_emulation=False),
         "dataloader_pin_memory": on_gpu,
     }
     chosen = {name: value for name, value in fields.items() if name not in OWN}

@@ -175,7 +175,8 @@ _FIELDS = ("ids", "log_probs", "log_tail")
 
 def _batches(model: CausalLM, rows: Sequence[PlannedRow], budget: int) -> list[MicroBatch]:
     # Any filler but the padding token's, at which transformers would advise a mask that right padding does not need.
-    return micro_batches(rows, (rows[0].stream,), budget=budget, pad_id=int(model.config.pad_token_id == 0))
+    padding = getattr(model.config.get_text_config(), "pad_token_id", None)  # that of several inputs has none itself
+    return micro_batches(rows, (rows[0].stream,), budget=budget, pad_id=int(padding == 0))
 
 
 def _logits(model: CausalLM, batch: MicroBatch) -> Tensor:

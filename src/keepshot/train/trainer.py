@@ -17,6 +17,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import ExportableState, TrainerControl
 
 from keepshot.errors import DivergedError
+from keepshot.files import read_json
 from keepshot.strategies.soft_prompt import insert_prompt
 from keepshot.strategies.terms import token_nll
 from keepshot.strategies.trainable import TrainableSet, register_gradient_masks
@@ -336,6 +337,24 @@ class KeepTrainer(Trainer):
             rotate(root, self.args.save_total_limit, self.state.best_model_checkpoint)
         self.accelerator.wait_for_everyone()  # the other processes may load the best checkpoint next
 
+    def _init_training_state(
+        self,
+        max_steps: int,
+        num_update_steps_per_epoch: int,
+        num_train_epochs: int,
+        resume_from_checkpoint: Any,
+        trial: Any,
+    ) -> tuple[int, int]:
+        """The Trainer forgets a best checkpoint that is not where it was; the run folder may have been moved since."""
+        found = super()._init_training_state(
+            max_steps, num_update_steps_per_epoch, num_train_epochs, resume_from_checkpoint, trial
+        )
+        if resume_from_checkpoint is not None:
+            best = read_json(Path(resume_from_checkpoint) / "trainer_state.json")["best_model_checkpoint"]
+            here = Path(self.args.output_dir) / Path(best).name if best else None
+            self.state.best_model_checkpoint = str(here) if here is not None and here.is_dir() else None
+        return found
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         folder = Path(resume_from_checkpoint)
         load_trainable(self.model, folder)
@@ -345,5 +364,4 @@ class KeepTrainer(Trainer):
 
     def _load_best_model(self) -> None:
         if self.state.best_model_checkpoint:
-            # By its name: the run folder may have been moved since.
-            load_trainable(self.model, Path(self.args.output_dir) / Path(self.state.best_model_checkpoint).name)
+            load_trainable(self.model, Path(self.state.best_model_checkpoint))

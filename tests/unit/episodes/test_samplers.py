@@ -102,6 +102,17 @@ def test_a_task_of_one_example_has_no_few_shot_rows():
         KShot("s", (TASKS[0], task_of("lone", 1)), (1, 2), 0)
 
 
+def test_a_question_that_stands_in_the_data_again_and_again_stands_once_in_an_episode():
+    """Else its answer would be copied from the demonstration of itself."""
+    few = [Example(f"Play  {word}" if again % 2 else f"play {word}", word) for again in range(10) for word in "abcde"]
+    sampler = KShot("s", (replace(TASKS[0], examples=tuple(few)),), (4, 8), 0)
+    for index in range(50):
+        shown = [example.output for example in sampler.draw(index).examples]
+        assert sorted(shown) == list("abcde")
+    with pytest.raises(DataError, match="has 1 example; few-shot rows need at least 2 different"):
+        KShot("s", (replace(TASKS[0], examples=(few[0], few[5])),), (1, 2), 0)
+
+
 def shouts(episode):
     """Whether it shows the task that writes a word in capitals."""
     return all(

@@ -13,6 +13,7 @@ from keepshot.episodes.episode import Episode
 from keepshot.episodes.self_anchors import SelfAnchors, recurring
 from keepshot.errors import DataError
 from keepshot.keys import generator
+from keepshot.prompts import PLAIN
 from keepshot.tasks.anchor_functions import ANCHOR_TRANSFORMATIONS, anchor_predicates
 from keepshot.tasks.builtin import builtin_target
 from keepshot.tasks.example import Example, Turn
@@ -312,6 +313,26 @@ def test_long_inputs_make_shorter_rows_of_their_last_words():
     middling = SelfAnchors("s", labelled(utterances(300, 30, 40)), 0)
     assert {len(episode.examples) for episode in drawn(middling, 50)} <= set(range(8, 15))
     assert len(middling.draw(0).examples) * 150 < 2500
+
+
+@pytest.mark.parametrize(("shortest", "longest", "most"), [(3, 14, 300), (20, 400, 300), (20, 400, 3000), (1, 2, 130)])
+def test_a_row_keeps_four_pairs_however_short_rows_are(shortest, longest, most):
+    """A row that is cut to its last pair would be the target's own prompt, on which the base must not be kept."""
+    examples = labelled(utterances(100, shortest, longest))
+
+    def fits(pairs):
+        return len(PLAIN.render(pairs).text) <= most
+
+    episodes = drawn(SelfAnchors("s", examples, 0, fits=fits), 200)
+    assert all(fits(episode.examples[-4:]) for episode in episodes)
+    assert {episode.name.split("(")[1].split(",")[0] for episode in episodes} >= {"look-up", "predicate"}
+    roomy = drawn(SelfAnchors("s", examples, 0, fits=lambda pairs: True), 50)
+    assert roomy == drawn(SelfAnchors("s", examples, 0), 50), "what fits anyway is drawn as without a bound"
+
+
+def test_rows_too_short_for_four_pairs_are_refused_before_anything_is_drawn():
+    with pytest.raises(DataError, match=r"show at least 4 of the target's inputs.*raise data.max_length, or leave"):
+        SelfAnchors("s", labelled(utterances(100, 20, 40)), 0, fits=lambda pairs: len(PLAIN.render(pairs).text) <= 50)
 
 
 def test_a_word_without_end_is_cut():

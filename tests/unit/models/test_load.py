@@ -74,6 +74,19 @@ def test_every_architecture_comes_back_as_it_was_saved(name: str, tmp_path: Path
     assert base_dtype(str(folder)) == torch.float32
 
 
+def test_buffers_that_are_no_numbers_do_not_tell_the_dtype(tmp_path: Path) -> None:
+    """Masks as bytes stand first in files of older models, whose configs state no dtype."""
+    folder = save_tiny(ARCHITECTURES["llama"]().to(torch.bfloat16), tmp_path / "model")
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(
+        json.dumps({k: v for k, v in settings.items() if k not in ("dtype", "torch_dtype")})
+    )
+    weights = load_file(folder / "model.safetensors")
+    few = {"b.scale": torch.ones(3), "a.mask": torch.ones(512, 512, dtype=torch.uint8)}
+    save_file(weights | few, folder / "model.safetensors", {"format": "pt"})
+    assert base_dtype(str(folder)) == torch.bfloat16
+
+
 def test_mini_is_read_from_the_package_and_keeps_its_name() -> None:
     model = load_model("mini", device="cpu")
     assert model.name_or_path == "mini"

@@ -137,6 +137,18 @@ def test_a_turn_ends_as_the_template_ends_it(style, tokenizer):
     assert ChatTemplate(tokenizer).turn_end() == (() if ending == "\n" else (ending,))
 
 
+def test_a_prompt_is_the_same_on_every_day():
+    """As templates of Llama 3 and SmolLM3 write the date; the library's function for it reads the clock."""
+    source = (
+        "{{{{ {} }}}} {{{{ {} }}}}{{% for m in messages %}}\n{{{{ m.role }}}}: {{{{ m.content }}}}<end>{{% endfor %}}"
+    )
+    dated = source.format("strftime_now('%d %B %Y')", "strftime_now('%A, %-d %b %y')")
+    fixed = source.format("'26 July 2024'", "'Friday, 26 Jul 24'")
+    texts = [ChatTemplate(tokenizer_of(one, ["<end>"])).render([Example("a", "b")]).text for one in (dated, fixed)]
+    assert texts[0] == texts[1]
+    assert texts[0].startswith("26 July 2024 Friday, 26 Jul 24")
+
+
 @pytest.mark.parametrize("outputs", ANSWERS.values(), ids=ANSWERS)
 def test_text_is_the_template_s_own_and_spans_hold_answers(style, tokenizer, outputs):
     examples = [Example(f"{output} number {i}", output) for i, output in enumerate(outputs)]

@@ -121,6 +121,10 @@ def test_the_highest_lower_bound_is_recommended() -> None:
     clear = recommend([standing("sure", 0.9, 0.95), standing("far", 0.5, 0.89)], max_cost=1.25)
     assert clear.verdict == "clear"
     assert recommend([standing("one", 0.1)], max_cost=1.25).verdict == "clear"
+    third = recommend([standing("a", 0.8, 0.9), standing("b", 0.77, 0.79), standing("c", 0.6, 1.1)], max_cost=1.25)
+    assert (third.verdict, third.method and third.method.method) == ("insufficient", "a")
+    assert third.next is not None
+    assert third.next.method == "c"  # which may be better than a, and b is not
 
 
 def test_of_equal_bounds_the_cheaper_comes_first() -> None:

@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 from keepshot.config import save_config
 from keepshot.errors import ConfigError
 from keepshot.runs.comparison_config import CompareConfig, load_comparison
+from keepshot.runs.data import load_target
 
 WORDS = {"train": "mini:word-rule"}
 LEAST: dict[str, Any] = {"model": "mini", "data": WORDS, "methods": ["full", "value"], "steps": [9]}
@@ -71,6 +72,8 @@ def test_a_cell_is_a_run_with_its_own_values() -> None:
     assert (run.model, run.method, run.seed, run.output, run.suite) == ("mini", "value", 2, "there", "mini")
     assert run.train == {"disable_tqdm": True, "warmup_steps": 2, "learning_rate": 1e-4, "max_steps": 9}
     assert run.gate.max_drop == 0.2
+    assert run.data.split_seed == 7, "what a training is asked later must not depend on its own seed"
+    assert load_target(run.data, run.seed) == load_target(found.data, found.seed)
 
 
 def test_a_saved_config_comes_back_equal(tmp_path: Path) -> None:
@@ -127,12 +130,12 @@ def test_a_mistake_is_one_line_that_names_the_key(changes: dict[str, Any], messa
     assert "\n" not in str(caught.value)
 
 
-def test_a_written_strategy_needs_a_name_and_rates() -> None:
+def test_a_written_strategy_needs_a_name_and_has_the_rates_of_what_it_trains() -> None:
     written = {"trainable": {"roles": ["value"]}, "streams": [{"name": "target"}], "terms": [{}]}
     with pytest.raises(ConfigError, match="needs a name"):
         config(methods=["full", written])
-    with pytest.raises(ConfigError, match="x has no default learning rate to multiply"):
-        config(methods=["full", {"name": "x", "method": written}])
+    found = config(methods=["full", "value", {"name": "x", "method": written}]).contenders()[1:]
+    assert (found[1].name, found[1].learning_rates) == ("x", found[0].learning_rates)
     assert config(methods=["full", {"name": "x", "method": written}], learning_rates=[1e-4]).contenders()[1].name == "x"
 
 

@@ -14,8 +14,8 @@ from tests.training import EXAMPLES, few_shot, plan, prepared, target
 from transformers import PreTrainedModel, TrainingArguments
 
 from keepshot.config import load_config
-from keepshot.episodes import Bank, KShot, ZeroShot
-from keepshot.errors import RunError
+from keepshot.episodes import Bank, Bm25, Contexts, KShot, Neighbours, ZeroShot
+from keepshot.errors import ConfigError, RunError
 from keepshot.runs import references as module
 from keepshot.runs.data import load_target
 from keepshot.runs.folder import RunFolder
@@ -23,7 +23,8 @@ from keepshot.runs.preparation import Preparation, prepare
 from keepshot.runs.references import FEWEST_ROWS, References, fixed_rows, references
 from keepshot.runs.training import Stage, stream_lines, train
 from keepshot.strategies import Everything, Lora, Roles, Strategy, StreamSpec, Term, Trainable, TrainableSet
-from keepshot.tasks.example import Suite
+from keepshot.strategies.strategy import ContextSpec
+from keepshot.tasks.example import Example, Suite
 from keepshot.train import Planner, training_arguments
 
 BUDGET = 400
@@ -119,6 +120,39 @@ def test_the_targets_own_few_shot_rows_are_as_many_as_its_tokens_need() -> None:
     found = fixed_rows(plan(replace(target(), sampler=sampler)), method, 12_000.0, 0)
     assert bank_of(found, 0).rows > 40
     assert found.streams[0].sampler.size == sampler.size, "epochs are passes over the examples, not over the rows"
+
+
+@pytest.mark.parametrize("passes", [0.1, 1.0, 3.0])
+def test_every_example_that_a_run_comes_to_is_trained_on_behind_a_fixed_context(passes: float) -> None:
+    """Not a quarter of them: `visits` is of rows that are added."""
+    examples = [Example(f"word {place}", f"answer {place}") for place in range(200)]
+    sampler = Contexts("target", examples, Neighbours(examples, Bm25([e.input for e in examples])), 0, shots=(2, 2))
+    method = Strategy(
+        trainable=Everything(),
+        streams=(StreamSpec(name="target", sampler="context", context=ContextSpec(kind="random")),),
+        terms=(Term(weight=0.5), Term(kind="kl", weight=0.5)),
+    )
+    planner = plan(replace(target(), sampler=sampler))
+    mean = sum(len(row.row.ids) for row in planner.rows("target", [sampler.draw(i) for i in range(16)])) / 16
+    bank = bank_of(fixed_rows(planner, method, passes * 200 * mean, 0), 0)
+    seen = {bank.draw(index).examples[-1].input for index in range(int(passes * 200))}
+    assert len(seen) == min(int(passes * 200), 200)
+
+
+def test_of_a_long_source_no_more_rows_are_asked_than_a_run_visits() -> None:
+    """Whether it is the target or one that is added, whose rows are visited again."""
+    examples = [Example(f"word {place}", "answer") for place in range(5000)]
+    source = ZeroShot("target", examples, 0)
+    on_target = Strategy(trainable=Everything(), terms=(Term(weight=0.5), Term(kind="kl", weight=0.5)))
+    planner = plan(replace(target(), sampler=source))
+    length = len(planner.rows("target", [source.draw(0)])[0].row.ids)
+    short = bank_of(fixed_rows(planner, on_target, 100.0 * length, 0), 0)
+    assert 100 <= short.rows < 130
+    assert len({short.draw(index).name for index in range(100)}) == 100
+    assert isinstance(fixed_rows(planner, on_target, 6000.0 * length, 0).streams[0].sampler, ZeroShot)
+    added = replace(few_shot(0.5, 0.5), sampler=replace(source, stream="few-shot"))
+    method = strategy(sampler="zero-shot", source="general", share=0.5, visits=4)
+    assert 100 <= bank_of(fixed_rows(plan(target(0.5), added), method, 400.0 * length, 0)).rows < 130
 
 
 def test_only_streams_with_a_kl_term_have_fixed_rows() -> None:
@@ -368,6 +402,25 @@ def test_a_config_prepares_fixed_rows_and_says_how_many(addition: str, words: Pa
     ]
     longer = prepared_run(words, ["value", {addition: {"weight": 0.3, "share": 0.2}}], tmp_path / "run", max_steps=2000)
     assert bank_of(longer.planner).rows > 3 * bank.rows
+
+
+def test_a_stream_of_which_hardly_anything_arrives_is_told_before_the_run(words: Path, tmp_path: Path) -> None:
+    """An anchor row has as many tokens as many short target rows, so that it comes once in many steps."""
+    rare = prepared_run(words, ["value", {"self-anchor": {"share": 0.02}}], tmp_path / "run", max_steps=200)
+    [note] = [note for note in rare.notes if note.startswith("Stream self-anchor: its share of 2% of the tokens is ")]
+    state = rare.planner.start()
+    for _ in range(60):
+        state = rare.planner.plan(state).after
+    found = state.streams["self-anchor"]
+    assert f"is {found.drawn} episodes in the first 60 steps, so that {found.delivered / 60:.1%} of the loss" in note
+    often = prepared_run(words, ["value", {"self-anchor": {"share": 0.5}}], tmp_path / "run", max_steps=200)
+    assert not [note for note in often.notes if "of the loss arrives" in note]
+
+
+def test_a_penalty_on_what_does_not_move_is_told_before_the_run(words: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="penalty l2sp is to hold the roles query, and the method moves none"):
+        prepared_run(words, ["value", {"l2sp": {"roles": ["query"]}}], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_lines_name_every_term_of_a_stream_and_what_falls(words: Path, tmp_path: Path) -> None:

@@ -18,11 +18,14 @@ import keepshot
 from keepshot.config import DataConfig, load_config, save_config
 from keepshot.errors import ConfigError, KeepshotError, ModelError, RunError
 from keepshot.evaluation import Evaluation, EvaluationPlan
+from keepshot.files import write_json
 from keepshot.models.interpolate import Interpolation
 from keepshot.models.load import load_model, load_tokenizer, model_source, peft_warnings
 from keepshot.runs import rescue_search
-from keepshot.runs.evaluation import default_cache, evaluate
+from keepshot.runs.data import load_target
+from keepshot.runs.evaluation import default_cache, evaluate, training_digest
 from keepshot.runs.rescue import Rescued, RescueSettings, rescue
+from keepshot.runs.rescue_setup import set_up
 from keepshot.tasks.builtin import builtin_suite
 from keepshot.tasks.read import read_suite
 
@@ -250,6 +253,21 @@ def test_a_run_folder_knows_data_suite_plan_and_seed(run: Path, tmp_path: Path) 
     assert done.result["tuned"] == str(run)
     assert done.result["retention"]["rescued"]["shots"] == 4
     assert done.result["target"]["task"] == "data"
+
+
+def test_what_a_run_was_trained_on_is_asked_by_no_other_split(run: Path, tmp_path: Path) -> None:
+    config = load_config(run / "config.yaml")
+    begun = training_digest(load_target(config.data, 0))  # of a comparison whose own seed is 0
+    write_json(run / "inputs.json", {"training data": begun})
+    with pytest.raises(RunError, match="run was trained on other rows than its data give now"):
+        rescue("mini", str(run), output=tmp_path / "out", settings=SETTINGS)
+    save_config(
+        config.model_copy(update={"data": config.data.model_copy(update={"split_seed": 0})}), run / "config.yaml"
+    )
+    assert set_up("mini", str(run), None, SETTINGS).config.seed == 7
+    (run / "config.yaml").unlink()
+    save_config(config, run / "config.yaml")
+    assert set_up("mini", str(run), str(config.data.train), SETTINGS).config.seed == 7  # the user's own responsibility
 
 
 def refused(match: str, error: type[KeepshotError], *given: Any, **changes: Any) -> None:

@@ -10,13 +10,17 @@ import pytest
 
 from keepshot.config import RunConfig, load_config
 from keepshot.episodes import InstructedUniverse, Sampler, Universe
-from keepshot.errors import ConfigError
-from keepshot.runs.data import load_target
+from keepshot.errors import ConfigError, DataError
+from keepshot.models.load import load_tokenizer
+from keepshot.prompts import PLAIN
+from keepshot.runs.data import load_suites, load_target
 from keepshot.runs.streams import build_sampler
+from keepshot.runs.training import Encoder
 from keepshot.strategies import StreamSpec
 from keepshot.tasks.builtin import builtin_suite
 
 GENERAL = StreamSpec(name="general", source="general", share=0.1)
+ENCODER = Encoder(PLAIN, load_tokenizer("mini"), 1024)
 ICL = StreamSpec(name="icl-mix", sampler="k-shot", source="icl", share=0.2)
 
 
@@ -25,7 +29,7 @@ def config(**sources: object) -> RunConfig:
 
 
 def sampler(spec: StreamSpec, asked: RunConfig) -> Sampler:
-    found, notes = build_sampler(spec, asked, load_target(asked.data, 0), builtin_suite().tasks, tuple)
+    found, notes = build_sampler(spec, asked, load_target(asked.data, 0), builtin_suite().tasks, ENCODER)
     assert not notes
     return found
 
@@ -51,6 +55,21 @@ def test_families_without_instructions_are_refused_for_zero_shot_streams() -> No
     of_relations = sampler(GENERAL, config(general=[{"path": "mini", "families": ["relation"]}]))
     assert isinstance(of_relations, InstructedUniverse)
     assert of_relations.drawn_from == ("relation",)
+
+
+def test_a_task_with_rows_to_show_is_trained_on_these_and_not_on_its_test_rows(tmp_path: Path) -> None:
+    for part, count in (("train", 60), ("test", 25)):
+        rows = [{"input": f"{part} {place}", "output": str(place)} for place in range(count)]
+        (tmp_path / f"next.{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = config(icl=[{"path": str(tmp_path)}])
+    held_out = builtin_suite().tasks
+    found, notes = build_sampler(ICL, asked, load_target(asked.data, 0), held_out, ENCODER)
+    seen = {example.input for index in range(300) for example in found.draw(index).examples}
+    assert seen == {f"train {place}" for place in range(60)}
+    assert notes == ["Left out of stream icl-mix: the 25 test rows of next, which has 60 others."]
+    [task] = load_suites(str(tmp_path))[0].tasks
+    with pytest.raises(DataError, match=r"nothing of .* can be used for the stream 'icl-mix'"):  # nor if it is held out
+        build_sampler(ICL, asked, load_target(asked.data, 0), (*held_out, task), ENCODER)
 
 
 DIGESTS = """

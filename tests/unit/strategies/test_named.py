@@ -312,10 +312,18 @@ def test_a_whole_strategy_may_be_written_out() -> None:
         "terms": [{"weight": 0.5}, {"stream": "mix", "weight": 0.5}],
     }
     name, strategy, rate = resolve_method(written)
-    assert (name, rate, strategy.trainable) == ("custom", None, Pattern(pattern="v_proj"))
+    assert (name, rate, strategy.trainable) == ("custom", 2e-4, Pattern(pattern="v_proj"))
     assert strategy.weight("mix") == 0.5
     assert written["trainable"] == {"pattern": "v_proj"}
     assert resolve_method(json.loads(strategy.model_dump_json())) == (name, strategy, rate)
+
+
+@pytest.mark.parametrize("like", ["full", "value", "lora"])
+def test_a_strategy_written_out_has_the_rate_of_what_it_trains(like: str) -> None:
+    """Ten times as low a rate would look like better retention."""
+    trainable = METHODS[like].trainable.model_dump(mode="json")
+    held = {"trainable": trainable, "penalties": [{"kind": "l2sp", "strength": 0.1}]}
+    assert resolve_method(held)[2] == METHODS[like].learning_rate
 
 
 @pytest.mark.parametrize(
@@ -344,6 +352,8 @@ def test_a_whole_strategy_may_be_written_out() -> None:
         (["full", "general", "general"], "names an addition twice, .*: general, general"),
         (["full", {"general": {"share": 0.9}}, "icl-mix"], "the shares of general, icl-mix sum to 1.1"),
         (["full", {"general": {"share": 2}}], "method.general.share: "),
+        (["full", {"general": {"shots": [3, 5]}}], "method.general.shots: general has no such option; it has name, "),
+        (["full", {"icl-mix": {"visits": 9}}], "method.icl-mix.visits: icl-mix has no such option; it has name, "),
         (["full", {"general": {"sare": 0.2}}], "method.general.sare: general has no such option; it has name, "),
         (["full", {"task-kl": {"share": 0.2}}], "method.task-kl.share: task-kl has no such option; it has weight, an"),
         (["full", {"task-kl": {"kind": "nll"}}], "method.task-kl.kind: "),

@@ -55,6 +55,10 @@ def test_what_keepshot_adds_is_not_a_field_of_transformers() -> None:
         *(("max_steps", value, "train.max_steps must be above 0, or -1") for value in (0, -2)),
         *(("metric_for_best_model", v, "train.metric_for_best_model must be eval_loss") for v in ("accuracy", "nll")),
         ("greater_is_better", True, "train.greater_is_better must be false: the best model has the lowest eval_loss"),
+        *(
+            ("optim", name, "train.optim must be an optimizer that moves each number by its own gradient")
+            for name in ("schedule_free_adamw", "lomo", "adalomo", "galore_adamw_layerwise", "apollo_adamw")
+        ),
         *((name, value, f"train.{name} must be a whole number above 0") for name in COUNTS for value in (0, -1, True)),
         *((name, value, f"train.{name} must be a whole number above 0") for name in COUNTS for value in (2.5, "8")),
     ],
@@ -107,7 +111,6 @@ def test_the_planner_owns_accumulation_and_steps(tmp_path: Path) -> None:
         {"optim": "magic"},
         {"fp16": True, "bf16": True},
         {"accelerator_config": {"split_batchs": True}},  # TypeError
-        {"torch_empty_cache_steps": 0},
     ],
 )
 def test_what_transformers_refuses_is_one_line(fields: dict[str, Any], tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from tests.anchored import (
 )
 from tests.architectures import ARCHITECTURES
 from tests.training import few_shot, plan, prepared, target
+from transformers import Gemma3Config, LlamaConfig
 from transformers.utils import logging
 
 from keepshot.errors import RunError
@@ -37,6 +39,7 @@ from keepshot.train import (
     reference_bank,
     save_bank,
 )
+from keepshot.train.reference import _batches
 
 TRAINABLES: dict[str, Trainable] = {"full": Everything(), "value": Roles(roles=("value",)), "lora": Lora(dropout=0.5)}
 WHOLE = 256
@@ -52,6 +55,14 @@ def rows() -> list[PlannedRow]:
     assert len({len(row.row.ids) for row in found}) > 3, "rows of one length would hide padding"
     assert all(len(row.scored) > 1 for row in found)
     return found
+
+
+def test_a_config_of_several_parts_tells_its_padding_by_the_text_s(rows: list[PlannedRow]) -> None:
+    """Gemma-3's has no `pad_token_id` of its own; its text's is 0, which no filler may be."""
+    short = sorted(rows, key=lambda row: len(row.row.ids))
+    for config, filler in ((Gemma3Config(), 1), (LlamaConfig(pad_token_id=5), 0), (LlamaConfig(), 0)):
+        [batch] = _batches(SimpleNamespace(config=config), short, 100_000)
+        assert batch.input_ids[0, len(short[0].row.ids) :].unique().tolist() == [filler]
 
 
 @pytest.fixture(scope="module")

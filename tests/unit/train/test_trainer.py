@@ -9,6 +9,7 @@ from tests.anchored import TWO_KINDS, anchored_plan, objective_of, plain_term
 from tests.architectures import ARCHITECTURES
 from tests.training import EXAMPLES, byte_tokenizer, few_shot, plan, prepared, target, trainer_of
 from torch import Tensor, nn
+from transformers import TrainerCallback
 from transformers.trainer_utils import set_seed
 from transformers.utils import logging
 
@@ -274,6 +275,32 @@ def test_the_best_model_is_the_one_that_stays(tmp_path: Path) -> None:
     assert best < 5
     assert trainer.evaluate()["eval_loss"] == pytest.approx(losses[best], rel=1e-5)
     assert [folder.name for folder in checkpoints(tmp_path / "checkpoints")] == [f"checkpoint-{best}", "checkpoint-6"]
+
+
+def test_the_best_model_is_found_in_a_folder_that_was_moved(tmp_path: Path) -> None:
+    fields = {
+        "eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1, "max_steps": 6,
+        "load_best_model_at_end": True, "metric_for_best_model": "eval_loss", "save_total_limit": 2,
+        "learning_rate": 0.1,
+    }  # fmt: skip
+    rows = validation_rows(*(Example(example.input, "z" * 12) for example in EXAMPLES[:4]))
+    straight = value_trainer(tmp_path / "straight", fields, validation=rows)
+    straight.train()
+
+    class Ends(TrainerCallback):
+        def on_step_end(self, args, state, control, **_):
+            control.should_training_stop = state.global_step == 5
+
+    ended = value_trainer(tmp_path / "before", fields, validation=rows)
+    ended.add_callback(Ends())
+    ended.train()
+    (tmp_path / "before").rename(tmp_path / "after")
+    resumed = value_trainer(tmp_path / "after", fields, validation=rows)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "after" / "checkpoints" / "checkpoint-5"))
+    assert [folder.name for folder in checkpoints(tmp_path / "after" / "checkpoints")] == [
+        folder.name for folder in checkpoints(tmp_path / "straight" / "checkpoints")
+    ]
+    assert same(numbers(resumed.model), numbers(straight.model))
 
 
 @pytest.mark.parametrize(("limit", "kept"), [(1, [3]), (2, [2, 3]), (None, [1, 2, 3])])

@@ -13,6 +13,8 @@ from keepshot.evaluation.metrics import ScoredOption, choose_option, text_metric
 from keepshot.prompts import Prompt, Row, Template, VerbatimTemplate, encode
 from keepshot.tasks.example import Example, Task
 
+_MORE = 16  # tokens that may be written beyond those of a task's longest answer
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -50,7 +52,7 @@ def ask(subject: Subject, task: Task, drawn: DemonstrationSet, shots: Sequence[i
     template = subject.template_of(task)
     questions = [_Question(query, _candidates(task, query)) for query in drawn.queries]
     levels: dict[int, list[Row]] = {}
-    room = task.max_new_tokens if task.scoring == "generate" else 0
+    room = _room(subject, task) if task.scoring == "generate" else 0
     for n in (n for n in shots if n <= len(drawn.demonstrations)):
         rows = encode(
             [
@@ -95,7 +97,15 @@ def _judge(subject: Subject, task: Task, drawn: DemonstrationSet) -> _Judge:
             several_lines = any("\n" in answer for e in (*task.examples, *task.pool) for answer in e.answers)
             template = subject.template_of(task)
             ends = (*task.stop, *template.turn_end()) if task.stop else template.stop(several_lines)
-            return _Generation(subject.backend, task, ends)
+            return _Generation(subject.backend, task, ends, _room(subject, task))
+
+
+def _room(subject: Subject, task: Task) -> int:
+    """The most tokens that are written: as the task says, or by its longest answer, whichever questions are drawn."""
+    if task.max_new_tokens:
+        return task.max_new_tokens
+    answers = list({answer for example in (*task.examples, *task.pool) for answer in example.answers})
+    return max(map(len, subject.tokenizer(answers, add_special_tokens=False, verbose=False)["input_ids"])) + _MORE
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +152,13 @@ class _Generation:
     backend: Backend
     task: Task
     stop: tuple[str, ...]
+    room: int
 
     def __call__(
         self, questions: Sequence[_Question], rows: Sequence[Row], scores: Sequence[Score]
     ) -> Iterator[_Judged]:
         metric = text_metric(self.task.metric)
-        texts = self.backend.generate(rows, self.stop, self.task.max_new_tokens)
+        texts = self.backend.generate(rows, self.stop, self.room)
         for question, row, score, text in zip(questions, rows, scores, texts, strict=True):
             yield _Judged(row, score, text, metric.score(text, question.query.answers))
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 
 from keepshot.evaluation.memory import OUT_OF_MEMORY, halved
+from keepshot.evaluation.scorer import PROBE_TOLERANCE, steady_length
 from keepshot.models.load import CausalLM, quiet
 from keepshot.prompts import Row
 
@@ -26,6 +27,7 @@ def generate(
     max_new_tokens: int,
     *,
     prompt: Float[Tensor, "tokens width"] | None = None,
+    padded: bool = True,
 ) -> list[str]:
     """What greedy decoding writes in place of each row's last answer, up to a stop string or the end token.
 
@@ -36,6 +38,8 @@ def generate(
         stop: Writing ends before the first of these that follows more than white space, or is a special token.
         max_new_tokens: The most that is written.
         prompt: A soft prompt before every row; None is none.
+        padded: Whether rows of different length may be written together, see `takes_padding`. Never where one is long
+            enough for the model to turn its positions otherwise (LongRoPE).
 
     Raises:
         RunError: A single row does not fit the memory.
@@ -44,9 +48,12 @@ def generate(
     order = sorted(range(len(rows)), key=lambda i: len(prompts[i]), reverse=True)  # the largest batch comes first
     texts: dict[int, str] = {}
     budget = BATCH_TOKENS
+    steady = steady_length(model)
     while order:
         width = (0 if prompt is None else len(prompt)) + len(prompts[order[0]]) + max_new_tokens
         batch = order[: max(1, budget // width)]
+        if not padded or width > steady:
+            batch = [i for i in batch if len(prompts[i]) == len(prompts[order[0]])]
         try:
             written = _write(model, tokenizer, [prompts[i] for i in batch], stop, max_new_tokens, prompt)
         except OUT_OF_MEMORY as error:
@@ -55,6 +62,30 @@ def generate(
         texts.update(zip(batch, written, strict=True))
         order = order[len(batch) :]
     return [texts[i] for i in range(len(rows))]
+
+
+def takes_padding(model: CausalLM) -> bool:
+    """Whether a prompt gives the same logits behind padding as alone, tried on a few tokens.
+
+    Architectures that keep a state instead of keys and values may read the padding.
+    """
+    vocabulary = model.config.get_text_config().vocab_size
+    short, long = ([(3 + 7 * place) % vocabulary for place in range(count)] for count in (6, 40))
+
+    def first(rows: Sequence[Sequence[int]]) -> Tensor:
+        width = max(map(len, rows))
+        ids = torch.tensor([[0] * (width - len(row)) + list(row) for row in rows], device=model.device)
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device)
+        settings = GenerationConfig(
+            max_new_tokens=1, do_sample=False, pad_token_id=0, return_dict_in_generate=True, output_logits=True
+        )
+        with quiet(), torch.inference_mode(), _own_settings_aside(model):
+            found = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
+        return found.logits[0][0].float().log_softmax(-1)
+
+    alone, together = first([short]), first([short, long])
+    likely = alone.topk(min(5, len(alone))).indices
+    return bool(((alone - together)[likely].abs() <= PROBE_TOLERANCE.get(model.dtype, 1e-3)).all())
 
 
 def cut(text: str, stop: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from keepshot.evaluation.backend import Score
-from keepshot.evaluation.generation import end_tokens, generate
+from keepshot.evaluation.generation import end_tokens, generate, takes_padding
 from keepshot.evaluation.scorer import Scorer
 from keepshot.models.load import CausalLM
 from keepshot.prompts import Row
@@ -20,7 +20,7 @@ from keepshot.strategies import adapter_fingerprint, fingerprint
 from keepshot.strategies.soft_prompt import prompt_digest
 
 # Goes up when the same weights and prompts give other numbers than before, beyond rounding.
-NUMBERS = 1
+NUMBERS = 2
 _NAMES_ONLY = {"transformers_version", "base_model_name_or_path", "inference_mode", "revision", "architectures"}
 
 
@@ -46,6 +46,7 @@ class LocalModel:
         self.tokenizer = tokenizer
         self.prompt = prompt
         # Not the padding token: some models would warn of a missing mask, which padding on the right does not need.
+        self._takes_padding: bool | None = None
         self._scorer = Scorer(model, pad_id=int(tokenizer.pad_token_id == 0), prompt=prompt)
 
     @property
@@ -63,7 +64,11 @@ class LocalModel:
 
     def generate(self, rows: Sequence[Row], stop: Sequence[str], max_new_tokens: int) -> list[str]:
         """What greedy decoding writes; see `generate`."""
-        return generate(self.model, self.tokenizer, rows, stop, max_new_tokens, prompt=self.prompt)
+        if self._takes_padding is None:
+            self._takes_padding = takes_padding(self.model)
+        return generate(
+            self.model, self.tokenizer, rows, stop, max_new_tokens, prompt=self.prompt, padded=self._takes_padding
+        )
 
 
 def model_identity(model: CausalLM, prompt: Float[Tensor, "tokens width"] | None = None) -> str:

@@ -20,7 +20,8 @@ from keepshot.errors import RunError
 from keepshot.evaluation.backend import Score
 from keepshot.evaluation.memory import OUT_OF_MEMORY, halved
 from keepshot.evaluation.tree import Tree, agreement, grow_tree, own_order, tree_mask
-from keepshot.models.load import CausalLM
+from keepshot.models.load import CausalLM, context_length
+from keepshot.models.logits import kept_logits
 from keepshot.prompts import Row, group_by_length
 from keepshot.strategies.soft_prompt import check_fits, insert_prompt
 
@@ -31,6 +32,7 @@ BATCH_TOKENS = 4096
 TREE_NODES = {"cpu": 256, "cuda": 1024}
 # How far two ways of computing one log-likelihood of the probe may differ, in nats per answer: rounding, not masks.
 PROBE_TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
+PROBE_CONTEXT = 300
 _REFUSED = (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError)
 
 
@@ -89,7 +91,7 @@ class Scorer:
         self._nodes = TREE_NODES.get(model.device.type, TREE_NODES["cuda"])
         self._tokens = BATCH_TOKENS
         self._part: int | None = None  # tokens of context in one pass; all, until the memory says otherwise
-        self._steady = _steady_length(model)
+        self._steady = steady_length(model)
         self._windows = _layer_windows(model)
         self._shares: bool | None = None
 
@@ -199,7 +201,8 @@ class Scorer:
             use_cache=cache is not None,
             logits_to_keep=keep.to(device),
         )
-        return _read(output.logits, [[place[node] for node in nodes] for nodes in tree.predicting], tree.targets)
+        logits = kept_logits(output.logits, keep)
+        return _read(logits, [[place[node] for node in nodes] for nodes in tree.predicting], tree.targets)
 
     def _masks(self, tree: Tree, done: int) -> Tensor | dict[str, Tensor]:
         """One mask if all layers see equally far, else one by the type of layer, as transformers names them."""
@@ -224,7 +227,8 @@ class Scorer:
         # Padding stands on the right, where causal attention never looks: no mask is needed.
         inputs, keep = self._inputs(ids.to(self.model.device), keep.to(self.model.device))
         output = self.model(**inputs, position_ids=positions, use_cache=False, logits_to_keep=keep)
-        return _read(output.logits, predicting, [row.ids[slice(*row.answers[-1])] for row in rows])
+        logits = kept_logits(output.logits, keep)
+        return _read(logits, predicting, [row.ids[slice(*row.answers[-1])] for row in rows])
 
     def _inputs(self, ids: Tensor, keep: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """What the model reads of whole rows, and the positions in it whose logits are wanted."""
@@ -242,14 +246,16 @@ class Scorer:
         def tokens(count: int, start: int) -> tuple[int, ...]:
             return tuple((start + 7 * i) % vocabulary for i in range(count))
 
-        context = tokens(20, 2)
+        # A short context would hide masks and biases by index that matter from some hundred tokens on.
+        long = max(20, min(PROBE_CONTEXT, context_length(self.model) - self._before - 10, self._steady - 10))
+        context = tokens(long, 2)
         levels = [
             [
                 Row((*context[:shown], *tokens(4, 3 + query), *tokens(3, 5 + option)), ((shown + 4, shown + 7),))
                 for query in range(2)
                 for option in range(2)
             ]
-            for shown in (8, 20)
+            for shown in (8, long)
         ]
         plain = [score.log_likelihood for rows in levels for score in self.score_rows(rows)]
         try:
@@ -276,7 +282,12 @@ def shared_lengths(levels: Sequence[Sequence[Row]]) -> list[int]:
 
 
 def _layer_windows(model: CausalLM) -> dict[str, int | None]:
-    """How far the layers see, by their type; empty where a layer keeps something else than keys and values."""
+    """How far the layers see, by their type; empty where a layer keeps something else than keys and values.
+
+    Also where it sees so many keys by their index (GPT-Neo), not by their position: a tree's nodes are not in order.
+    """
+    if hasattr(model.config.get_text_config(), "attention_types"):
+        return {}
     windows: dict[str, int | None] = {}
     for layer in DynamicCache(config=model.config).layers or [DynamicLayer()]:
         if type(layer) is DynamicLayer:
@@ -288,7 +299,7 @@ def _layer_windows(model: CausalLM) -> dict[str, int | None]:
     return windows
 
 
-def _steady_length(model: CausalLM) -> int:
+def steady_length(model: CausalLM) -> int:
     """Tokens up to which a position is turned alike in every pass, however long the longest row in it is."""
     rotary = model.config.get_text_config().to_dict().get("rope_parameters") or {}
     kinds = [rotary, *(kind for kind in rotary.values() if isinstance(kind, dict))]  # some models: by type of layer
@@ -306,12 +317,12 @@ def _fork(cache: Cache) -> Cache:
 
 
 def _read(
-    logits: Float[Tensor, "... vocab"], predicting: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
+    logits: Float[Tensor, "kept vocab"], predicting: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
 ) -> list[Score]:
     """Scores of rows from the logits that were kept, in one pass over them."""
     if not bool(torch.isfinite(logits).all()):
         raise RunError("the model gave NaN or infinite logits; evaluate it in float32, or look at its weights")
-    flat = logits.reshape(-1, logits.shape[-1]).float()
+    flat = logits.float()
     where = torch.tensor([i for places in predicting for i in places], device=flat.device)
     gold = torch.tensor([token for target in targets for token in target], device=flat.device)
     normaliser = torch.logsumexp(flat, dim=-1)

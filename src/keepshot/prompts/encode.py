@@ -61,7 +61,8 @@ def choose_template(name: TemplateName, tokenizer: PreTrainedTokenizerBase) -> T
 def encode(prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase) -> list[Row]:
     """Tokenise prompts and locate their answers.
 
-    A token belongs to an answer if any of its characters does.
+    A token belongs to an answer if any of its characters does; but not where the end of the prompt's own text stands in
+    it and of the answer white space alone, as with the tokenizers of Llama 3 and Qwen in `:` and a line end.
 
     Raises:
         ModelError: The tokenizer gives no character offsets.
@@ -108,6 +109,8 @@ def _row(prompt: Prompt, ids: list[int], offsets: list[tuple[int, int]]) -> Row:
         first = cursor
         while first < len(offsets) and offsets[first][1] <= start:
             first += 1
+        if first < len(offsets) and _reaches_over(prompt.text, offsets[first], start):
+            first += 1
         last = first
         while last < len(offsets) and offsets[last][0] < end:
             last += 1
@@ -116,3 +119,9 @@ def _row(prompt: Prompt, ids: list[int], offsets: list[tuple[int, int]]) -> Row:
         spans.append((first, last))
         cursor = last
     return Row(tuple(ids), tuple(spans))
+
+
+def _reaches_over(text: str, token: Span, start: int) -> bool:
+    """Whether a token ends in the white space that an answer begins with, and begins with text of the prompt."""
+    begin, end = token
+    return begin < start < end and bool(text[begin:start].strip()) and not text[start:end].strip()

@@ -134,7 +134,8 @@ def _config(task: Task, shots: int) -> dict[str, Any]:
         config["fewshot_delimiter"] = task.wording.separator
     if task.scoring == "generate":
         until = {"until": list(task.stop)} if task.stop else {}
-        config["generation_kwargs"] = {**until, "max_gen_toks": task.max_new_tokens, "do_sample": False}
+        most = {"max_gen_toks": task.max_new_tokens} if task.max_new_tokens else {}
+        config["generation_kwargs"] = {**until, **most, "do_sample": False}
     return config
 
 

@@ -73,7 +73,7 @@ class Task:
             Empty is the first of these.
         wording: How prompts are written; None leaves it to the template of the evaluation.
         stop: With `generate`, writing ends before the first of these; empty means where the template ends an answer.
-        max_new_tokens: With `generate`, the most that is written.
+        max_new_tokens: With `generate`, the most that is written; 0: as many as the longest answer has, and 16 more.
         labels: All answers, where the set is finite; else empty.
         drawn_as: The task whose demonstrations and queries are drawn for this one, so that both are asked the
             same; empty is itself.
@@ -93,7 +93,7 @@ class Task:
     metric: str = ""
     wording: Wording | None = None
     stop: tuple[str, ...] = ()
-    max_new_tokens: int = 64
+    max_new_tokens: int = 0
     drawn_as: str = ""
 
     @property

@@ -27,6 +27,7 @@ from torch.distributed.tensor import DTensor
 from keepshot.errors import RunError
 from keepshot.keys import generator
 from keepshot.models.load import CausalLM
+from keepshot.models.logits import kept_logits
 from keepshot.strategies.parts import Parts
 from keepshot.strategies.trainable import placed_like, unwrapped_name
 from keepshot.train.keyed import key_of, load_keyed
@@ -169,7 +170,7 @@ def _drawn_log_probs(model: CausalLM, row: PlannedRow, seed: int) -> Float[Tenso
     ids = torch.tensor([row.row.ids], device=model.device)
     keep = torch.zeros(ids.shape, dtype=torch.bool, device=model.device)
     keep[0, [place - 1 for place in places]] = True  # the logits at p - 1 predict the token at p
-    logits = model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits
+    logits = kept_logits(model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits, keep)
     log_probs = logits.float().reshape(len(places), -1).log_softmax(-1)
     drawn = [
         _draw(one, generator(seed, "ewc answer", row.name, at).random())

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from keepshot.models.load import CausalLM
+from keepshot.models.logits import kept_logits
 from keepshot.strategies.strategy import Kind
 from keepshot.strategies.terms import (
     Reference,
@@ -181,4 +182,5 @@ def _batches(model: CausalLM, rows: Sequence[PlannedRow], budget: int) -> list[M
 
 def _logits(model: CausalLM, batch: MicroBatch) -> Tensor:
     moved = batch.to(model.device)
-    return model(input_ids=moved.input_ids, use_cache=False, logits_to_keep=moved.keep).logits
+    logits = model(input_ids=moved.input_ids, use_cache=False, logits_to_keep=moved.keep).logits
+    return kept_logits(logits, moved.keep)

@@ -18,6 +18,7 @@ from transformers.trainer_callback import ExportableState, TrainerControl
 
 from keepshot.errors import DivergedError
 from keepshot.files import read_json
+from keepshot.models.logits import kept_logits
 from keepshot.strategies.soft_prompt import insert_prompt
 from keepshot.strategies.terms import token_nll
 from keepshot.strategies.trainable import TrainableSet, register_gradient_masks
@@ -189,12 +190,13 @@ class KeepTrainer(Trainer):
         prompted = [row.stream == target for row in batch.rows]
         if prompt is None or not any(prompted):
             logits = model(input_ids=batch.input_ids, use_cache=False, logits_to_keep=batch.keep).logits
+            keep = batch.keep
         else:
             which = torch.tensor(prompted, device=batch.keep.device)
             embedding = self.trainable.model.get_input_embeddings()
             embeds, keep = insert_prompt(embedding, prompt, batch.input_ids, batch.keep, which)
             logits = model(inputs_embeds=embeds, use_cache=False, logits_to_keep=keep).logits
-        return logits
+        return kept_logits(logits, keep)
 
     def _pull(self) -> Float[Tensor, ""]:
         """Penalties, after all backward passes; this process's part of the loss of a step, a sum over processes.

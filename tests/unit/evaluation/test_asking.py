@@ -274,6 +274,17 @@ def test_a_task_s_own_stop_strings_go_before_the_template_s():
     assert {stop for _, stop, _ in subject.backend.written} == {(";",)}
 
 
+@pytest.mark.parametrize("most", [0, 9])
+def test_as_much_is_written_as_the_longest_answer_needs_unless_the_task_says(most):
+    """A fixed number would cut long answers, so that a perfect writer has none right."""
+    longest = "ab" * 60
+    task = replace(STORY, examples=(*STORY.examples, replace(STORY.examples[0], output=longest)), max_new_tokens=most)
+    subject = rigged(lambda text, shots: answer_of(text))
+    asked(subject, task)
+    needed = len(subject.tokenizer(longest, add_special_tokens=False)["input_ids"])
+    assert {room for _, _, room in subject.backend.written} == {most or needed + 16}
+
+
 def test_a_turn_s_end_ends_an_answer_whatever_stop_strings_a_task_has():
     class Turns(BlockTemplate):
         def turn_end(self):

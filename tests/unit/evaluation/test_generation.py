@@ -4,14 +4,15 @@ from contextlib import contextmanager
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from tests.architectures import ARCHITECTURES
+from tests.architectures import ARCHITECTURES, HEAD_DIM
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from keepshot.episodes import demonstration_set
 from keepshot.errors import RunError
 from keepshot.evaluation import generation
-from keepshot.evaluation.generation import cut, end_tokens, generate
+from keepshot.evaluation.generation import cut, end_tokens, generate, takes_padding
+from keepshot.evaluation.local import LocalModel
 from keepshot.evaluation.scorer import score_rows
 from keepshot.keys import generator
 from keepshot.models.load import load_model, load_tokenizer, peft_warnings
@@ -40,6 +41,39 @@ def reference(model, row, count, ends=(0,)):
                 break
             ids.append(token)
     return ids[start:]
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "bloom", "opt", "qwen3"])
+def test_models_of_keys_and_values_take_padding(name):
+    assert takes_padding(ARCHITECTURES[name]())
+
+
+def test_a_model_that_reads_its_padding_writes_rows_of_one_length_together(tokenizer):
+    """As architectures with a state, which know no mask; what is written must not depend on the rest of the batch."""
+    model = ARCHITECTURES["llama"]()
+    unmasked = {"attention_mask": None, "position_ids": None}
+    model.register_forward_pre_hook(lambda module, args, kwargs: (args, kwargs | unmasked), with_kwargs=True)
+    assert not takes_padding(model)
+    rows = rows_of((9, 3, 9, 17))
+    alone = [LocalModel(model, tokenizer).generate([row], (), 6)[0] for row in rows]
+    assert LocalModel(model, tokenizer).generate(rows, (), 6) == alone
+
+
+def test_a_long_row_turns_no_short_one_s_positions(tokenizer):
+    """LongRoPE turns all rows of a batch as its longest asks."""
+    rotary = {
+        "rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 32,
+        "short_factor": [1.0] * (HEAD_DIM // 2), "long_factor": [9.0] * (HEAD_DIM // 2),
+    }  # fmt: skip
+    base = ARCHITECTURES["phi3"]()
+    head = base.config.hidden_size // base.config.num_attention_heads
+    rotary |= {name: rotary[name][:1] * (head // 2) for name in ("short_factor", "long_factor")}
+    config = type(base.config).from_dict(base.config.to_dict() | {"rope_parameters": rotary})
+    model = type(base)(config).eval()
+    model.load_state_dict(base.state_dict(), strict=False)
+    rows = rows_of((5, 60, 9))
+    alone = [generate(model, tokenizer, [row], (), 6)[0] for row in rows]
+    assert generate(model, tokenizer, rows, (), 6) == alone
 
 
 @pytest.fixture(scope="module", params=["llama", "gpt2", "gemma2", "bloom", "opt"])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from tests.architectures import ARCHITECTURES, HEAD_DIM, RELATIVES
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, GPTNeoConfig, GPTNeoForCausalLM
 
 from keepshot.episodes import demonstration_set
 from keepshot.errors import RunError
@@ -207,7 +207,7 @@ def test_sixteen_bits_are_shared_too_and_normalised_in_32():
     for rows, scores in zip(levels, found, strict=True):
         expected = [reference(model, row) for row in rows]
         assert [score.log_likelihood for score in scores] == pytest.approx(expected, rel=0.05, abs=0.2)
-    peaked = torch.tensor([[[20.0, 12.0]]], dtype=torch.bfloat16)  # whose log-softmax bfloat16 would round to 0
+    peaked = torch.tensor([[20.0, 12.0]], dtype=torch.bfloat16)  # whose log-softmax bfloat16 would round to 0
     [score] = scorer._read(peaked, [[0]], [[0]])
     assert score.log_likelihood == pytest.approx(-3.354e-4, rel=1e-3)
 
@@ -383,6 +383,44 @@ def test_an_attention_that_leaves_a_mask_of_its_own_aside_is_found_out():
     )
     found, shares = score_levels(model, levels)
     assert not shares
+    assert_right(model, levels, found)
+
+
+def test_masks_by_the_index_of_a_key_are_left_alone():
+    """GPT-Neo's local layers see 256 keys by their index; nodes of a tree stand elsewhere than their positions."""
+    config = GPTNeoConfig(
+        vocab_size=256, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]],
+        window_size=256, max_position_embeddings=512, bos_token_id=1, eos_token_id=0,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = GPTNeoForCausalLM(config).eval()
+    levels = levels_of((0, 300), queries=12)
+    found, shares = score_levels(model, levels)
+    assert not shares
+    assert_right(model, levels, found)
+
+
+def test_a_bias_that_matters_at_a_distance_alone_is_found_out():
+    """As that of ALiBi, of which a short probe sees nothing in few bits."""
+    model = ARCHITECTURES["llama"]()
+
+    def far_apart(module, args, kwargs):
+        ids = kwargs.get("position_ids")
+        return args, kwargs if ids is None or ids.max() < 100 else kwargs | {"position_ids": ids.sort().values}
+
+    model.register_forward_pre_hook(far_apart, with_kwargs=True)
+    assert not score_levels(model, levels_of())[1]
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_a_model_that_gives_all_logits_is_read_at_the_right_places(share):
+    """As xLSTM, which takes `logits_to_keep` and ignores it."""
+    model, levels = ARCHITECTURES["llama"](), levels_of()
+    model.register_forward_pre_hook(
+        lambda module, args, kwargs: (args, kwargs | {"logits_to_keep": 0}), with_kwargs=True
+    )
+    found = score_levels(model, levels)[0] if share else [score_rows(model, rows) for rows in levels]
     assert_right(model, levels, found)
 
 

@@ -6,8 +6,8 @@ from transformers import PreTrainedTokenizerFast
 
 from keepshot.errors import DataError, ModelError
 from keepshot.models.load import load_tokenizer
-from keepshot.prompts import INSTRUCTION, PLAIN, Prompt, Row, encode
-from keepshot.tasks.example import Example
+from keepshot.prompts import INSTRUCTION, PLAIN, Prompt, Row, VerbatimTemplate, encode
+from keepshot.tasks.example import Example, Wording
 
 BYTES = load_tokenizer("mini")
 # Ids 0 and 1 of the byte tokenizer are its special tokens; `encode` refuses the control characters of these codes.
@@ -98,6 +98,25 @@ def test_a_demonstration_s_answer_has_the_tokens_of_the_query_s(template, tokeni
     assert demonstration == query
 
 
+@pytest.mark.parametrize(
+    ("template", "prompt", "answer"),
+    [
+        (INSTRUCTION, "### Input:\na\n\n### Response:\n", ["5", "Ċ"]),
+        (VerbatimTemplate(Wording("\n", "\n\n")), "a:\n", ["5"]),
+        (VerbatimTemplate(Wording(" ", "\n\n")), "a:", ["Ġ", "5"]),
+    ],
+    ids=["instruction", "wording with a line end", "wording with a blank"],
+)
+def test_a_line_end_that_goes_with_the_header_is_no_part_of_the_answer(template, prompt, answer):
+    """Llama 3's and Qwen's tokenizers make one token of a colon and a line end; it is given, not asked."""
+    text = "a:" if isinstance(template, VerbatimTemplate) else "a"
+    [row] = encode([template.render([Example(text, "5")])], LLAMA3)
+    start, _ = row.answers[-1]
+    given = "".join(LLAMA3.convert_ids_to_tokens(list(row.ids[:start])))
+    assert given.replace("Ċ", "\n").replace("Ġ", " ") == prompt
+    assert pieces(row, LLAMA3) == [answer]
+
+
 @pytest.mark.parametrize("character", ["\x00", "\x01"])
 def test_a_character_that_a_tokenizer_drops_is_an_error(character):
     dropped = BYTES(f"a{character}b", return_offsets_mapping=True, add_special_tokens=False)
@@ -117,9 +136,10 @@ def test_a_character_that_a_tokenizer_drops_is_an_error(character):
     [
         (MERGES[:6], [[" yes", "\n"], [" no", ".\n"]]),
         (MERGES[:7], [[" yes", "\nQ"], [" no", ".\n"]]),  # the line end comes with the next question's first letter
-        ([(":", " "), ("a", "b")], [[": ", "y", "e", "s", "\n"], [": ", "n", "o", ".", "\n"]]),
+        ([(":", " "), ("a", "b")], [["y", "e", "s", "\n"], ["n", "o", ".", "\n"]]),  # what holds the header is its own
+        ([(":", " "), (": ", "y"), ("a", "b")], [[": y", "e", "s", "\n"], ["n", "o", ".", "\n"]]),
     ],
-    ids=["space and stop", "into the next question", "from the header"],
+    ids=["space and stop", "into the next question", "from the header", "from the header into the answer"],
 )
 def test_a_token_belongs_to_an_answer_if_any_of_its_characters_does(merges, expected):
     tokenizer = straddling(*merges)

@@ -61,7 +61,8 @@ def gain_kept(before: Evaluation, after: Evaluation, tasks: Sequence[str], shots
         if many is None or none is None or not shots:
             return None
         gains.append(many - none)
-    return _ratio(gains[1], gains[0], before.plan.sets)
+    # Both ends of a gain may have missed as much.
+    return _ratio(gains[1], gains[0], before.plan.sets, _unseen(before, tasks, 0) + _unseen(before, tasks, shots))
 
 
 def headline_shots(before: Evaluation, after: Evaluation, tasks: Sequence[str]) -> int | None:

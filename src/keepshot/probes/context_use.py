@@ -25,6 +25,7 @@ from scipy import stats
 
 from keepshot.episodes.similarity import words
 from keepshot.errors import DataError
+from keepshot.evaluation.statistics import unseen
 from keepshot.keys import key
 from keepshot.probes.questions import GRADES, Context, Question
 from keepshot.tasks.example import Example
@@ -160,15 +161,16 @@ def overlap(first: str, second: str) -> float:
     return 2 * longest[-1] / (len(a) + len(b))
 
 
-def interval(values: Sequence[float]) -> Interval:
-    """The mean of values of independent queries; with a single one, or all alike, it has no width.
+def interval(values: Sequence[float], bounds: tuple[float, float] = (0.0, 1.0)) -> Interval:
+    """The mean of values of independent queries; where all are alike it reaches 3/n to either side, within `bounds`.
 
     The same values have the same interval: resampling is keyed by their number.
     """
     sample = np.asarray(values, dtype=np.float64)
     mean = float(sample.mean())
-    if len(sample) < 2 or np.ptp(sample) == 0:
-        return Interval(mean, mean, mean, len(sample))
+    if np.ptp(sample) == 0:
+        reach = unseen(len(sample))
+        return Interval(mean, max(mean - reach, bounds[0]), min(mean + reach, bounds[1]), len(sample))
     random = np.random.default_rng(key("probe interval", len(sample)))
     found = stats.bootstrap((sample,), np.mean, n_resamples=_RESAMPLES, method="percentile", rng=random)
     return Interval(mean, float(found.confidence_interval.low), float(found.confidence_interval.high), len(sample))

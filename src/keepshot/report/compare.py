@@ -112,8 +112,7 @@ def _row(number: int, report: Report) -> tuple[str, ...]:
 
 
 def _learning_rate(report: Report) -> str:
-    train = report.settings.get("train")
-    rate = train.get("learning_rate") if isinstance(train, dict) else None
+    rate = report.settings.get("learning_rate")  # that was used, whether the config said it or the method
     return learning_rate(rate) if isinstance(rate, float) else ABSENT if rate is None else str(rate)
 
 

@@ -153,4 +153,4 @@ def _context(pool: Neighbours, query: Example, shots: int, seed: int, number: in
 def _change(rows: Sequence[Sequence[float]]) -> Change:
     zero, without, stored = zip(*rows, strict=True)
     gained = [after - before for before, after in zip(without, stored, strict=True)]
-    return Change(*(interval(values) for values in (zero, without, stored, gained)))
+    return Change(interval(zero), interval(without), interval(stored), interval(gained, (-1.0, 1.0)))

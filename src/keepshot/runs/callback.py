@@ -82,6 +82,8 @@ class RetentionCallback(TrainerCallback):
             raise ConfigError(f"every is the number of steps between two looks, at least 1; got {every}")
         if stop_at is not None and not target:
             raise ConfigError("stop_at needs target: examples on which the accuracy is measured")
+        if target and suite and any(task.name == "target" for task in suite.tasks):
+            raise ConfigError("the suite has a task named target, as the callback calls its own; give it another name")
         self.tokenizer = tokenizer
         self.suite = suite or builtin_suite()
         self.target = tuple(target)

@@ -18,6 +18,7 @@ from keepshot.evaluation import (
     mean_estimate,
     retention_report,
 )
+from keepshot.evaluation.statistics import unseen
 from keepshot.runs.data import TargetData
 from keepshot.runs.folder import versions
 from keepshot.runs.references import left_out_notes
@@ -138,7 +139,7 @@ def _gain(result: Result) -> dict[str, Any]:
     if first != 0 or before is None or after is None:
         return {"gain": None, "gain_interval": None}
     differences = np.asarray(after) - np.asarray(before)
-    estimate = mean_estimate(differences.tolist())
+    estimate = mean_estimate(differences.tolist(), (-1, 1), least=unseen(len(result.before.cells[name, first])))
     return {
         "gain": float(differences.mean()),
         "gain_interval": {"low": estimate.low, "high": estimate.high} if estimate else None,

@@ -148,7 +148,9 @@ def test_an_edited_label_is_another_label() -> None:
 
 def test_intervals() -> None:
     assert interval([1.0, 1.0]) == interval([1.0, 1.0])
-    assert (interval([1.0]).low, interval([1.0]).high) == (1, 1)
+    assert (interval([1.0]).low, interval([1.0]).high) == (0, 1), "one query says nothing"
+    assert (interval([1.0] * 60).low, interval([0.0] * 60).high) == (0.95, 0.05)
+    assert (interval([0.0] * 60, (-1.0, 1.0)).low, interval([0.0] * 60, (-1.0, 1.0)).high) == (-0.05, 0.05)
     found = interval([0.0, 1.0] * 50)
     assert found.low < 0.5 < found.high
     assert found.high - found.low == pytest.approx(0.2, abs=0.03)

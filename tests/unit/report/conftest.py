@@ -113,6 +113,7 @@ REPORT: dict[str, Any] = {
         "model": "mini",
         "data": {"train": "/data/private/train.jsonl", "max_length": 512},
         "train": {"learning_rate": 0.0003, "max_steps": 200},
+        "learning_rate": 0.0003,
         "sources": {"icl": [{"path": "bundled", "weight": 1.0}]},
         "evaluate": {"shots": [0, 1, 2, 4, 8, 16], "sets": 8, "queries": 40},
     },

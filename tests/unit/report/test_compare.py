@@ -16,8 +16,8 @@ def runs(numbers: dict[str, Any], make_run) -> list[Path]:
     kept, lost, unknown = numbers, deepcopy(numbers), deepcopy(numbers)
     lost |= {"method": "full [red]<b>|", "gate": {"verdict": "fail", "max_drop": 0.2, "reason": ""}}
     lost["retention"] |= {"value": 0.2, "low": 0.1, "high": 0.3, "shots": 8}
-    kept["settings"]["train"]["learning_rate"] = 2.7e-4
-    lost["settings"]["train"]["learning_rate"] = 1e-5
+    kept["settings"]["learning_rate"] = 2.7e-4  # of the method, where the config says none
+    lost["settings"] |= {"learning_rate": 1e-5, "train": {"max_steps": 20}}
     unknown |= {"method": "lora", "gain": -0.1, "settings": {}}
     unknown["retention"] |= {"value": None, "low": None, "high": None}
     unknown["gate"] |= {"verdict": "insufficient"}

@@ -21,7 +21,7 @@ from keepshot.evaluation import (
 from keepshot.evaluation.statistics import unseen
 from keepshot.runs.data import TargetData
 from keepshot.runs.folder import versions
-from keepshot.runs.references import left_out_notes
+from keepshot.runs.references import reference_notes
 from keepshot.tasks.example import Suite
 from keepshot.tasks.nearness import nearness
 
@@ -147,7 +147,7 @@ def _gain(result: Result) -> dict[str, Any]:
 
 
 def _notes(result: Result) -> list[str]:
-    notes = [*result.notes, *left_out_notes(result.cost.get("reference", {}))]
+    notes = [*result.notes, *reference_notes(result.cost.get("reference", {}))]
     if result.bad_rows:
         notes.append(f"{result.bad_rows} bad rows of data and suite were left out (on_bad_row: skip).")
     if not (result.before.shared_context and result.after.shared_context):

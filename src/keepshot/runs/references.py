@@ -37,6 +37,8 @@ STEP_0 = {torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 1e-3}
 CHECKED_ROWS = 8
 # arXiv 2501.14315 leaves out 20 to 24 % of the tokens; beyond this share too little may be left to learn from.
 MANY_LEFT_OUT = 0.5
+# Of answers that a look-up has shown before; a base that learns in context has nearly all of them.
+FEW_RECALLED = 0.9
 _HARDLY_LEARNED = " Where so many are left out, the target may hardly be learned: lower `least` of the term."
 
 
@@ -86,9 +88,10 @@ class References:
     def report(self, model: CausalLM, args: TrainingArguments, budget: int) -> dict[str, dict[str, int | float | None]]:
         """By stream: rows, tail mass that was not kept, and the mean KL to the base on rows that were never seen.
 
-        Where training sees all rows, the KL is null. An NLL that leaves tokens out has their share instead, and the
-        share of the rows that keep all their tokens because none would be left. A stream with several such terms has
-        an entry for each, `STREAM KIND`.
+        Where rows ask again what they have shown, `recalled` is the share of these answers that the base had right: one
+        that does not recall them has little that could be kept. Where training sees all rows, the KL is null. An NLL
+        that leaves tokens out has their share instead, and the share of the rows that keep all their tokens because
+        none would be left. A stream with several such terms has an entry for each, `STREAM KIND`.
         """
         found: dict[str, dict[str, int | float | None]] = {}
         streams = [stream for stream, _ in self.objective.banks]
@@ -105,8 +108,22 @@ class References:
                 "held_out_rows": len(held_out),
                 "mean_tail": bank.mean_tail,
                 "held_out_kl_nats": kl,
+                **self._recalled(stream, bank),
             }
         return found
+
+    def _recalled(self, stream: str, bank: ReferenceBank) -> dict[str, float]:
+        rows = [row for row in self.rows[stream] if row.recurring]
+        if not rows or bank.kind == "masked-kl":  # which does not hold the right token
+            return {}
+        likeliest = iter(bank.of(rows).ids[:, 0].tolist())
+        hits = []
+        for row in rows:
+            for start, end in row.scored:
+                right = [next(likeliest) for _ in range(start, end)] == list(row.row.ids[start:end])
+                if (start, end) in row.recurring:
+                    hits.append(right)
+        return {"recalled": sum(hits) / len(hits)}
 
     def _left_out(self, stream: str, bank: ReferenceBank) -> dict[str, float]:
         least = next(term.least for term in self.objective.terms if (term.kind, term.stream) == ("nll", stream))
@@ -155,9 +172,15 @@ def references(
     return References(Objective(strategy.terms, banks), rows, held_out)
 
 
-def left_out_notes(reported: Mapping[str, Mapping[str, int | float | None]]) -> list[str]:
-    """What a reader should know about tokens without loss, from `References.report`."""
-    return [
+def reference_notes(reported: Mapping[str, Mapping[str, int | float | None]]) -> list[str]:
+    """What a reader should know about what the base said, from `References.report`."""
+    forgetful = [
+        f"Stream {name}: the base itself recalls only {found['recalled']:.0%} of the answers that its prompts have "
+        "shown before, so that there is little of this ability to keep."
+        for name, found in reported.items()
+        if (recalled := found.get("recalled")) is not None and recalled < FEW_RECALLED
+    ]
+    return forgetful + [
         f"Stream {name.removesuffix(' nll')}: {found['left_out_tokens']:.0%} of the answer tokens had no loss, because "
         f"the base held them improbable; {found['rows_kept_whole']:.0%} of the rows would have lost all, and kept them."
         f"{_HARDLY_LEARNED if (found['left_out_tokens'] or 0) > MANY_LEFT_OUT else ''}"

@@ -30,7 +30,7 @@ from keepshot.runs.folder import RunFolder, in_use, open_run
 from keepshot.runs.preparation import Preparation, prepare
 from keepshot.runs.prompting import cost_of_stages, trained_prompt
 from keepshot.runs.record import Result, run_report
-from keepshot.runs.references import left_out_notes
+from keepshot.runs.references import reference_notes
 from keepshot.runs.retrieval import keep_index
 from keepshot.runs.training import save_trained, steps_in_all, stream_lines, train, training_dtype
 from keepshot.strategies import Lora, apply_trainable, fingerprint, verify_frozen
@@ -291,7 +291,7 @@ def train_stage(run: Run, say: Say) -> dict[str, Any]:
         prompts=prepared.prompts,
         earlier=earlier,
     )
-    for note in left_out_notes(cost["reference"]):
+    for note in reference_notes(cost["reference"]):
         say(f"note: {note}")
     cost |= {"method": prepared.method, "learning_rate": prepared.arguments.learning_rate}
     if before is not None:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from transformers import PreTrainedTokenizerBase
 
 from keepshot.episodes import Episode, Sampler, Scored
+from keepshot.episodes.self_anchors import recurring
 from keepshot.errors import ConfigError, DataError
 from keepshot.prompts import Row, Span, Template, encode
 
@@ -79,6 +80,7 @@ class PlannedRow:
         row: Tokens.
         scored: Token spans of the answers that are trained on.
         coefficient: Of every scored token.
+        recurring: Those of the scored spans whose question stands before with its answer, so that the context has it.
     """
 
     stream: str
@@ -86,6 +88,7 @@ class PlannedRow:
     row: Row
     scored: tuple[Span, ...]
     coefficient: float
+    recurring: tuple[Span, ...] = ()
 
     @property
     def num_scored(self) -> int:
@@ -239,4 +242,5 @@ def _planned(stream: Stream, episode: Episode, row: Row, weight: float) -> Plann
     }
     scored = places[episode.scored]
     count = sum(end - start for start, end in scored)
-    return PlannedRow(stream.name, episode.name, row, scored, weight / count)
+    again = tuple(row.answers[place] for place in recurring(episode) if row.answers[place] in scored)
+    return PlannedRow(stream.name, episode.name, row, scored, weight / count, again)

@@ -19,7 +19,7 @@ from keepshot.runs.data import load_target
 from keepshot.runs.folder import RunFolder
 from keepshot.runs.penalties import held_numbers, in_few_bits, prompt_rows
 from keepshot.runs.preparation import prepare
-from keepshot.runs.references import left_out_notes, references
+from keepshot.runs.references import reference_notes, references
 from keepshot.runs.training import Stage, stream_lines, train
 from keepshot.strategies import Everything, Lora, Penalty, Roles, Strategy, Term, Trainable
 from keepshot.tasks.example import Suite
@@ -251,11 +251,11 @@ def test_the_report_says_what_was_left_out_and_which_rows_kept_all(
     found = kept.report(model, args, 400)
     assert found.keys() == {"target nll", "target masked-kl"}
     assert found["target nll"] == {"rows": len(EXAMPLES), "left_out_tokens": dropped, "rows_kept_whole": whole}
-    [note] = left_out_notes(found)
+    [note] = reference_notes(found)
     assert note.startswith("Stream target: 0% of the answer tokens had no loss")
-    assert left_out_notes({"target": {"rows": 3, "mean_tail": 0.1}}) == []
-    [few] = left_out_notes({"mix nll": {"rows": 3, "left_out_tokens": 0.2, "rows_kept_whole": 0.5}})
-    [many] = left_out_notes({"mix nll": {"rows": 3, "left_out_tokens": 0.8, "rows_kept_whole": 0.0}})
+    assert reference_notes({"target": {"rows": 3, "mean_tail": 0.1}}) == []
+    [few] = reference_notes({"mix nll": {"rows": 3, "left_out_tokens": 0.2, "rows_kept_whole": 0.5}})
+    [many] = reference_notes({"mix nll": {"rows": 3, "left_out_tokens": 0.8, "rows_kept_whole": 0.0}})
     assert "hardly be learned" not in few
     assert many.startswith("Stream mix: 80% of the answer tokens")
     assert many.endswith("may hardly be learned: lower `least` of the term.")

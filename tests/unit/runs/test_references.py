@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -16,16 +17,19 @@ from transformers import PreTrainedModel, TrainingArguments
 from keepshot.config import load_config
 from keepshot.episodes import Bank, Bm25, Contexts, KShot, Neighbours, ZeroShot
 from keepshot.errors import ConfigError, RunError
+from keepshot.models.load import load_model
 from keepshot.runs import references as module
 from keepshot.runs.data import load_target
 from keepshot.runs.folder import RunFolder
 from keepshot.runs.preparation import Preparation, prepare
-from keepshot.runs.references import FEWEST_ROWS, References, fixed_rows, references
+from keepshot.runs.references import FEWEST_ROWS, References, fixed_rows, reference_notes, references
 from keepshot.runs.training import Stage, stream_lines, train
 from keepshot.strategies import Everything, Lora, Roles, Strategy, StreamSpec, Term, Trainable, TrainableSet
 from keepshot.strategies.strategy import ContextSpec
 from keepshot.tasks.example import Example, Suite
-from keepshot.train import Planner, training_arguments
+from keepshot.tasks.universe import labels
+from keepshot.train import Planner, reference_bank, training_arguments
+from keepshot.train.objective import Objective
 
 BUDGET = 400
 SMALL = KShot("few-shot", few_shot().sampler.tasks, (1, 2), 0)
@@ -311,6 +315,33 @@ def test_the_report_says_how_far_the_model_went_on_rows_it_never_saw(tmp_path: P
     assert 0 < (report["mean_tail"] or 0.0) < 1
     assert (report["held_out_kl_nats"] or 0.0) > 1e-3
     assert json.loads(json.dumps(report)) == report
+
+
+def test_the_report_says_what_the_base_recalls_and_warns_where_that_is_little(tmp_path: Path) -> None:
+    """Against its answers one by one, as the bundled model has them and a random one has not."""
+    told = [{"input": word, "output": "x"} for word in labels(Random(0), 40)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told))
+    found = prepared_run(tmp_path / "train.jsonl", ["full", "self-anchor"], tmp_path / "run")
+    settings = {"kept": 8, "temperature": 1.0, "budget": BUDGET}
+    model = load_model("mini", device="cpu")
+    kept = references(model, found.strategy, found.planner, found.arguments, RunFolder(tmp_path), BUDGET)
+    rows = kept.rows["self-anchor"]
+    hits = []
+    for row in rows:
+        with torch.no_grad():
+            said = model(torch.tensor([row.row.ids])).logits[0].argmax(-1).tolist()
+        hits += [said[start - 1 : end - 1] == list(row.row.ids[start:end]) for start, end in row.recurring]
+    assert len(hits) > 20
+    recalled = kept.report(model, found.arguments, BUDGET)["self-anchor"]["recalled"]
+    assert recalled == sum(hits) / len(hits)
+    assert recalled > 0.9
+    assert reference_notes({"self-anchor": {"rows": 16, "recalled": recalled}}) == []
+    bank = reference_bank(ARCHITECTURES["llama"](), rows, **settings)
+    random = References(Objective(found.strategy.terms, {("self-anchor", "kl"): bank}), {"self-anchor": rows}, {})
+    little = random._recalled("self-anchor", bank)
+    assert little["recalled"] < 0.5
+    [note] = reference_notes({"self-anchor": {"rows": 16} | little})
+    assert note.startswith(f"Stream self-anchor: the base itself recalls only {little['recalled']:.0%} of the answers")
 
 
 def test_where_training_sees_all_rows_none_is_held_out(tmp_path: Path) -> None:

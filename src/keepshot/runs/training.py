@@ -304,12 +304,13 @@ def weight_notes(planner: Planner, steps: int) -> list[str]:
 
     One whose episodes are long for its share has one in many steps, and no more than the target's weight in that step.
     """
-    looked_at = min(steps, _PLANNED_STEPS)
+    _, *added = planner.streams
+    looked_at = min(steps, _PLANNED_STEPS) if added else 0
     state = planner.start()
     for _ in range(looked_at):
         state = planner.plan(state).after
     notes = []
-    for stream in planner.streams[1:]:
+    for stream in added:
         found = state.streams[stream.name]
         if (arrives := found.delivered / looked_at) < _MUCH_LESS * stream.weight:
             notes.append(

@@ -103,6 +103,10 @@ def prepare(
     fitting = replace(target, train=kept)
     if isinstance(template, ChatTemplate) and template.generation_prompt_differs(kept[:1]):
         notes.append(_WRITES_BEFORE)
+    if not isinstance(template, ChatTemplate) and any("\n" in example.output for example in kept):
+        notes.append(
+            f"Answers hold line ends, and a line end is what ends an answer of the template {template.name}{_SO}"
+        )
     samplers = []
     for spec in strategy.streams:
         sampler, found = build_sampler(spec, config, fitting, suite.tasks, encoder, folder.index)
@@ -140,6 +144,10 @@ def prepare(
     )
 
 
+_SO = (
+    ": nothing teaches the model where an answer of several lines ends. With a chat template a token does; for a model "
+    "that has none, write such answers in one line."
+)
 _WRITES_BEFORE = (
     "The chat template writes something before an answer that its generation prompt does not hold (such as an empty "
     "block of reasoning); training and evaluation stand behind it."

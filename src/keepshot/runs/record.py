@@ -139,7 +139,7 @@ def _gain(result: Result) -> dict[str, Any]:
     if first != 0 or before is None or after is None:
         return {"gain": None, "gain_interval": None}
     differences = np.asarray(after) - np.asarray(before)
-    estimate = mean_estimate(differences.tolist(), (-1, 1), least=unseen(len(result.before.cells[name, first])))
+    estimate = mean_estimate(differences.tolist(), (-1.0, 1.0), least=unseen(len(result.before.cells[name, first])))
     return {
         "gain": float(differences.mean()),
         "gain_interval": {"low": estimate.low, "high": estimate.high} if estimate else None,

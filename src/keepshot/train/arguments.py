@@ -150,7 +150,7 @@ def training_arguments(
         "logging_first_step": True,
         "save_total_limit": 1,
         "report_to": "none",
-        "bf16": not fields.get("fp16") and on_gpu and torch.cuda.is_bf16_supported(including_emulation=False),
+        "bf16": "fp16" not in fields and on_gpu and torch.cuda.is_bf16_supported(including_emulation=False),
         "dataloader_pin_memory": on_gpu,
     }
     chosen = {name: value for name, value in fields.items() if name not in OWN}

@@ -448,6 +448,16 @@ def test_a_stream_of_which_hardly_anything_arrives_is_told_before_the_run(words:
     assert not [note for note in often.notes if "of the loss arrives" in note]
 
 
+def test_answers_of_several_lines_without_an_end_of_their_own_are_told(words: Path, tmp_path: Path) -> None:
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text(words.read_text().replace('"output": "', '"output": "SELECT\\n'))
+    notes = [prepared_run(path, "value", tmp_path / "run").notes for path in (words, lines)]
+    told = [note for note in notes[1] if note not in notes[0]]
+    assert [note.partition(":")[0] for note in told] == [
+        "Answers hold line ends, and a line end is what ends an answer of the template plain"
+    ]
+
+
 def test_a_penalty_on_what_does_not_move_is_told_before_the_run(words: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="penalty l2sp is to hold the roles query, and the method moves none"):
         prepared_run(words, ["value", {"l2sp": {"roles": ["query"]}}], tmp_path / "run")

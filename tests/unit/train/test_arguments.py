@@ -145,11 +145,17 @@ def test_half_precision_is_a_default_only_where_none_is_chosen(
     choice: dict[str, bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
     fields = {"use_cpu": True} | choice
     args = training_arguments(fields, folder=tmp_path, seed=3, learning_rate=2e-4, max_steps=5, steps_per_epoch=7)
     assert args.bf16 == choice.get("bf16", "fp16" not in choice)
     assert args.fp16 == choice.get("fp16", False)
+
+
+def test_bfloat16_that_a_gpu_only_emulates_is_no_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert not arguments(tmp_path, use_cpu=True).bf16
 
 
 def test_the_strategy_epoch_becomes_steps(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -59,9 +58,10 @@ def rows() -> list[PlannedRow]:
 
 def test_a_config_of_several_parts_tells_its_padding_by_the_text_s(rows: list[PlannedRow]) -> None:
     """Gemma-3's has no `pad_token_id` of its own; its text's is 0, which no filler may be."""
-    short = sorted(rows, key=lambda row: len(row.row.ids))
+    short, model = sorted(rows, key=lambda row: len(row.row.ids)), ARCHITECTURES["llama"]()
     for config, filler in ((Gemma3Config(), 1), (LlamaConfig(pad_token_id=5), 0), (LlamaConfig(), 0)):
-        [batch] = _batches(SimpleNamespace(config=config), short, 100_000)
+        model.config = config
+        [batch] = _batches(model, short, 100_000)
         assert batch.input_ids[0, len(short[0].row.ids) :].unique().tolist() == [filler]
 
 

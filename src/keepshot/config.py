@@ -246,6 +246,12 @@ def _first(error: ValidationError, kind: type[BaseModel]) -> str:
         case "value_error":
             message = problem["msg"].removeprefix("Value error, ")
             return f"config key {path}: {message}" if path else message
+        case "tuple_type" | "list_type":
+            return f"config key {path}: must be a list, such as [..., ...]; got {problem['input']!r}"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            keys = _keys(kind, problem["loc"])
+            inside = f", with the keys {', '.join(keys)}" if keys else ""
+            return f"config key {path}: must be a mapping{inside}; got {problem['input']!r}"
         case _:
             return f"config key {path}: {problem['msg'][0].lower()}{problem['msg'][1:]}; got {problem['input']!r}"
 

@@ -170,6 +170,8 @@ def test_overrides_leave_the_mapping_alone(tmp_path: Path) -> None:
         ({"data": {"train": "a", "max_length": True}}, "config key data.max_length: "),
         ({"sources": {"icl": [{"path": "a", "weight": math.inf}]}}, "config key sources.icl.0.weight: "),
         ({"train": None}, "config key train: "),
+        ({"evaluate": {"shots": 4}}, "config key evaluate.shots: must be a list, such as [..., ...]; got 4"),
+        ({"data": "a.jsonl"}, "config key data: must be a mapping, with the keys train, validation, "),
         ({"train": {"learning_rat": 1}}, "train.learning_rat is unknown; did you mean learning_rate?"),
         ({"train": {"max_steps": "5"}}, "train.max_steps must be a int"),
         ({"train": {"seed": 3}}, "train.seed cannot be set: set seed at the top"),

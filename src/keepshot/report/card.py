@@ -37,6 +37,7 @@ def model_card(report: Report, figures: Sequence[str]) -> str:
         + (f" ({escaped(reason)})" if reason else ""),
         "## How to load it",
         _loading(report),
+        wording.STOPPING,
         *([wording.PROMPT_USE] if report.prompt_path else []),
         "## Cost",
         markdown_table(tables.cost_table(report)),

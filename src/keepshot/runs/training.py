@@ -81,8 +81,8 @@ class Encoder:
         first = next(i for i, length in enumerate(lengths) if length > self.max_length)
         raise DataError(
             f"{len(examples) - len(kept)} of {len(examples)} training rows are longer than {self.max_length} tokens "
-            f"(the first is row {first + 1} with {lengths[first]}); raise data.max_length, or leave them out with "
-            "--on-bad-row skip (config: data.on_bad_row: skip)"
+            f"(the first is row {first + 1} with {lengths[first]}); raise data.max_length, as far as the model's "
+            "context goes, or leave them out with --on-bad-row skip (config: data.on_bad_row: skip)"
         )
 
 

@@ -91,7 +91,7 @@ def detect(rows: Iterable[Values]) -> Detection:
         found = ", ".join(map(_short, columns[:_SHOWN_COLUMNS])) + (", …" if len(columns) > _SHOWN_COLUMNS else "")
         raise DataError(f"the first rows have the columns {found or '(none)'}; a format needs ({wanted})")
     if len(fitting) > 1:
-        raise DataError(f"the first rows fit the formats {_and(fitting)}; choose one with --format")
+        raise DataError(f"the first rows fit the formats {_and(fitting)}; choose one with data.format (--format)")
     return Detection(fitting[0], f"the first rows have {_and(_COLUMNS[fitting[0]][0])}")
 
 

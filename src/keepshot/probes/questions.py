@@ -160,12 +160,15 @@ def _random(pool: Pool, query: Example, r: Random) -> list[int]:
 def _edited(
     example: Example, query: Example, labels: Sequence[str], r: Random, apart_from: Sequence[str] = ()
 ) -> tuple[Example, str]:
-    """The example with an identifiable edit in its label: another label, or a fresh word behind a free text."""
+    """The example with an identifiable edit in its label.
+
+    That is another label, a fresh word where there is no third one, or a fresh word behind a free text.
+    """
     if labels:
         others = [label for label in labels if label not in (example.output, *query.answers, *apart_from)]
         others = others or [label for label in labels if label not in (example.output, *query.answers)]
-        if not others:
-            raise DataError(f"an edited label needs a third label; there are {', '.join(labels)}")
+        while not others:
+            others = [fresh for fresh in (word(r),) if fresh not in labels]
         marker = r.choice(others)
         return replace(example, output=marker, aliases=()), marker
     marker = word(r)

@@ -142,8 +142,21 @@ def test_an_edited_label_is_another_label() -> None:
             assert question.marker in [shown.output for shown in question.examples[:-1]]
     copying, _ = probe(found, blind_copy, lambda text, answers: float(text in answers))
     assert copying.leak.value > 0.8
-    with pytest.raises(DataError, match="needs a third label"):
-        questions(Pool(near, ("red", "green"), None, seed=1), pool[:40])
+
+
+def test_of_two_labels_the_edit_is_a_word_that_is_none():
+    random = generator("test", "two labels")
+    pool = [replace(one, output=random.choice(("red", "green"))) for one in POOL]
+    near = Neighbours(pool, Bm25([one.input for one in pool], "words"))
+    found = questions(Pool(near, ("green", "red"), None, seed=1), pool[:40])
+    edited = [one for one in found if one.context in ("counterfactual", "leak")]
+    assert len(edited) == 80
+    for question in edited:
+        assert question.marker in [shown.output for shown in question.examples[:-1]]
+        assert question.marker not in question.examples[-1].answers
+    assert any(one.marker not in ("red", "green") for one in edited)
+    copying, _ = probe(found, blind_copy, lambda text, answers: float(text in answers))
+    assert copying.leak.value > 0.8
 
 
 def test_intervals() -> None:

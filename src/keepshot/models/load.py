@@ -3,10 +3,8 @@
 A name is first resolved to a folder, the folder is checked, and only then is anything built from it.
 """
 
-import math
 import re
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +21,7 @@ from huggingface_hub.errors import (
 )
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTuner
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -38,6 +36,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from keepshot.errors import ConfigError, ModelError, RunError
 from keepshot.files import read_json
+from keepshot.models.precision import stored_dtype
 
 CausalLM: TypeAlias = PreTrainedModel | PeftModel
 
@@ -47,7 +46,6 @@ MINI = "mini"
 DEFAULT_CONTEXT = 2048
 """Tokens, where a config states no limit (ALiBi models such as BLOOM and MPT, most of which were trained on 2,048)."""
 
-_STORED = (("F32", torch.float32), ("BF16", torch.bfloat16), ("F16", torch.float16))
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length", "n_ctx")
@@ -210,12 +208,7 @@ def base_dtype(name: str) -> torch.dtype:
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise ModelError(_no_weights(name, folder))
-    numbers: Counter[str] = Counter()  # buffers of masks may stand among the weights, as bytes
-    for shard in weights:
-        with safe_open(shard, framework="pt") as file:
-            for tensor in map(file.get_slice, file.keys()):
-                numbers[tensor.get_dtype()] += math.prod(tensor.get_shape())
-    return max(_STORED, key=lambda stored: numbers[stored[0]])[1]
+    return stored_dtype(weights)
 
 
 def context_length(model: CausalLM) -> int:

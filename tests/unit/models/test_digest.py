@@ -25,13 +25,19 @@ def test_a_copy_is_the_same_model_and_weights_settings_and_tokenizer_make_anothe
     for name in (min(weights), max(weights)):
         save_file(weights | {name: weights[name] * 1.01}, base / "model.safetensors", {"format": "pt"})
         found.add(model_digest(str(base)))
+    fused = max(weights, key=lambda name: weights[name].numel())
+    for place in (-1, len(weights[fused]) // 2):  # as the rows of one role in a tensor of several
+        moved = weights[fused].clone()
+        moved[place] += 1
+        save_file(weights | {fused: moved}, base / "model.safetensors", {"format": "pt"})
+        found.add(model_digest(str(base)))
     config = json.loads((base / "config.json").read_text())
     (base / "config.json").write_text(json.dumps(config | {"rope_theta": 1.0}))
     found.add(model_digest(str(base)))
     with (base / "tokenizer.json").open("a") as file:
         file.write("\n")
     found.add(model_digest(str(base)))
-    assert len(found) == 5
+    assert len(found) == 7
 
 
 def test_an_adapter_is_another_on_another_base(base: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from keepshot.config import RunConfig
 from keepshot.episodes import Sampler
 from keepshot.errors import ConfigError, ModelError
 from keepshot.models.load import base_dtype, context_length, load_model, load_tokenizer, model_source
-from keepshot.prompts import ChatTemplate, choose_template
+from keepshot.prompts import ChatTemplate, Template, choose_template
 from keepshot.runs.data import TargetData
 from keepshot.runs.evaluation import digest, training_digest
 from keepshot.runs.folder import RunFolder
@@ -32,7 +32,7 @@ from keepshot.runs.training import (
     weight_notes,
 )
 from keepshot.strategies import Strategy, StreamSpec, apply_trainable
-from keepshot.tasks.example import Suite
+from keepshot.tasks.example import Example, Suite
 from keepshot.train import PlannedRow, Planner
 
 
@@ -101,12 +101,7 @@ def prepare(
     if len(kept) < len(target.train):
         notes.append(f"Left out: {len(target.train) - len(kept)} training rows longer than {longest} tokens.")
     fitting = replace(target, train=kept)
-    if isinstance(template, ChatTemplate) and template.generation_prompt_differs(kept[:1]):
-        notes.append(_WRITES_BEFORE)
-    if not isinstance(template, ChatTemplate) and any("\n" in example.output for example in kept):
-        notes.append(
-            f"Answers hold line ends, and a line end is what ends an answer of the template {template.name}{_SO}"
-        )
+    notes += _template_notes(template, kept)
     samplers = []
     for spec in strategy.streams:
         sampler, found = build_sampler(spec, config, fitting, suite.tasks, encoder, folder.index)
@@ -144,13 +139,23 @@ def prepare(
     )
 
 
-_SO = (
-    ": nothing teaches the model where an answer of several lines ends. With a chat template a token does; for a model "
-    "that has none, write such answers in one line."
-)
+def _template_notes(template: Template, examples: Sequence[Example]) -> list[str]:
+    """What a reader should know of how these examples are written."""
+    if isinstance(template, ChatTemplate):
+        differs = template.generation_prompt_differs(examples[:1])
+        return [_WRITES_BEFORE] if differs else []
+    several_lines = any("\n" in example.output for example in examples)
+    return [_WITHOUT_AN_END.format(template.name)] if several_lines else []
+
+
 _WRITES_BEFORE = (
     "The chat template writes something before an answer that its generation prompt does not hold (such as an empty "
     "block of reasoning); training and evaluation stand behind it."
+)
+_WITHOUT_AN_END = (
+    "Answers hold line ends, and a line end is what ends an answer of the template {}: nothing teaches the model where "
+    "an answer of several lines ends. With a chat template a token does; for a model that has none, write such answers "
+    "in one line."
 )
 
 

@@ -260,15 +260,19 @@ def test_dropout_is_on_in_every_step(tmp_path: Path) -> None:
     assert not same(*ends)
 
 
-def test_the_best_model_is_the_one_that_stays(tmp_path: Path) -> None:
+def best_kept_trainer(folder: Path) -> KeepTrainer:
+    """Of six steps; what is validated contradicts what is trained on, so that one of the first is the best."""
     fields = {
         "eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1, "max_steps": 6,
         "load_best_model_at_end": True, "metric_for_best_model": "eval_loss", "save_total_limit": 2,
         "learning_rate": 0.1,
     }  # fmt: skip
-    # What is validated contradicts what is trained on, so that one of the first steps is the best.
     rows = validation_rows(*(Example(example.input, "z" * 12) for example in EXAMPLES[:4]))
-    trainer = value_trainer(tmp_path, fields, validation=rows)
+    return value_trainer(folder, fields, validation=rows)
+
+
+def test_the_best_model_is_the_one_that_stays(tmp_path: Path) -> None:
+    trainer = best_kept_trainer(tmp_path)
     trainer.train()
     losses = {row["step"]: row["eval_loss"] for row in log_rows(tmp_path) if "eval_loss" in row}
     best = min(losses, key=losses.__getitem__)
@@ -278,24 +282,18 @@ def test_the_best_model_is_the_one_that_stays(tmp_path: Path) -> None:
 
 
 def test_the_best_model_is_found_in_a_folder_that_was_moved(tmp_path: Path) -> None:
-    fields = {
-        "eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1, "max_steps": 6,
-        "load_best_model_at_end": True, "metric_for_best_model": "eval_loss", "save_total_limit": 2,
-        "learning_rate": 0.1,
-    }  # fmt: skip
-    rows = validation_rows(*(Example(example.input, "z" * 12) for example in EXAMPLES[:4]))
-    straight = value_trainer(tmp_path / "straight", fields, validation=rows)
+    straight = best_kept_trainer(tmp_path / "straight")
     straight.train()
 
     class Ends(TrainerCallback):
         def on_step_end(self, args, state, control, **_):
             control.should_training_stop = state.global_step == 5
 
-    ended = value_trainer(tmp_path / "before", fields, validation=rows)
+    ended = best_kept_trainer(tmp_path / "before")
     ended.add_callback(Ends())
     ended.train()
     (tmp_path / "before").rename(tmp_path / "after")
-    resumed = value_trainer(tmp_path / "after", fields, validation=rows)
+    resumed = best_kept_trainer(tmp_path / "after")
     resumed.train(resume_from_checkpoint=str(tmp_path / "after" / "checkpoints" / "checkpoint-5"))
     assert [folder.name for folder in checkpoints(tmp_path / "after" / "checkpoints")] == [
         folder.name for folder in checkpoints(tmp_path / "straight" / "checkpoints")

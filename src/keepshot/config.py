@@ -15,6 +15,7 @@ from keepshot.evaluation.plan import EvaluationPlan
 from keepshot.files import write_text
 from keepshot.prompts import TemplateName
 from keepshot.strategies import Strategy, resolve_method
+from keepshot.tasks.formats import check_format
 from keepshot.train.arguments import check_train_fields
 
 STRICT = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")  # a clipping norm may be infinite
@@ -26,16 +27,23 @@ def _ascending(shots: tuple[int, ...]) -> tuple[int, ...]:
     return shots
 
 
+def _columns(columns: dict[str, str]) -> dict[str, str]:
+    check_format("auto", columns)
+    return columns
+
+
 # Strict: true is no number, "5" is text and 4.0 is no count.
 Whole = Annotated[int, Field(strict=True)]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Shots = Annotated[tuple[Whole, ...], AfterValidator(_ascending)]
+Columns = Annotated[dict[str, str], AfterValidator(_columns)]
 Seed = Annotated[Whole, Field(ge=0, le=2**32 - 1)]  # numpy, which transformers seeds as well, takes no more
 
 
 class DataConfig(BaseModel):
     """`data:`. A path, a hub id, or `mini:NAME` for a built-in target, which brings its own test part.
 
+    `columns` says where the files call a column otherwise than their format: `{input: question, output: answer}`.
     `split_seed` keys what is set aside of `train` where no other file is given; without it the run's seed does.
     """
 
@@ -44,6 +52,7 @@ class DataConfig(BaseModel):
     validation: str | None = None
     test: str | None = None
     format: str = "auto"
+    columns: Columns = {}
     template: TemplateName = "auto"
     max_length: Whole | None = Field(default=None, gt=1)
     on_bad_row: Literal["raise", "skip"] = "raise"
@@ -58,12 +67,14 @@ Family = Literal[  # tasks.universe.FAMILIES
 class SourceConfig(BaseModel):
     """A file, a folder of task files, a hub id, or `mini` (the bundled universe), drawn as often as its weight says.
 
-    `families` are those of the universe that tasks are drawn from.
+    `columns` are as in `data`, for a file or hub id of examples; `families` are those of the universe that tasks are
+    drawn from.
     """
 
     model_config = STRICT
     path: str
     weight: Real = Field(default=1.0, gt=0)
+    columns: Columns = {}
     families: tuple[Family, ...] = ()
 
     @model_validator(mode="after")

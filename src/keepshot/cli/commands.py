@@ -10,6 +10,7 @@ from keepshot.cli import show
 from keepshot.cli.compare import compare
 from keepshot.cli.evaluation import evaluate
 from keepshot.cli.probe import probe
+from keepshot.cli.reading import BadRows, Column, Format, bad_rows, named_columns
 from keepshot.cli.rescue import rescue
 
 # Rooms that need torch are imported inside the commands: `keepshot --help` answers at once.
@@ -39,7 +40,7 @@ def tune(
     overrides: Annotated[list[str] | None, typer.Option("--set", help="a.b=c, any number of times.")] = None,
     output: Output = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")] = False,
-    on_bad_row: Annotated[str | None, typer.Option("--on-bad-row", help="raise or skip.")] = None,
+    on_bad_row: BadRows = None,
 ) -> None:
     """Fine-tune, keep few-shot ability, and prove it.
 
@@ -48,8 +49,7 @@ def tune(
     from keepshot import runs
     from keepshot.config import load_config
 
-    changes = [*(overrides or []), *([f"data.on_bad_row={on_bad_row}"] if on_bad_row else [])]
-    loaded = load_config(config, changes)
+    loaded = load_config(config, [*(overrides or []), *bad_rows(on_bad_row)])
     with show.evaluation_progress() as progress:
         folder = runs.tune(loaded, output=output, resume=resume, say=show.say, progress=progress)
     _show_report(folder.path)
@@ -136,7 +136,8 @@ def demo(
 def data_check(
     file: Annotated[str, typer.Argument(help="A data file or hub id.")],
     test: Annotated[str | None, typer.Option("--test", help="Also look for its rows in this test file.")] = None,
-    format: Annotated[str, typer.Option("--format", help="Instead of the detected one.")] = "auto",
+    format: Format = "auto",
+    column: Column = None,
 ) -> None:
     """Show what keepshot reads in a file, and what is wrong with it; exit 1 if there is a bad row.
 
@@ -144,7 +145,7 @@ def data_check(
     """
     from keepshot.tasks.check import check_data
 
-    found = check_data(file, format=format, test=test)
+    found = check_data(file, format=format, columns=named_columns(column), test=test)
     for line in found.lines():
         show.say(line)
     if not found.usable:

@@ -1,17 +1,20 @@
 """`keepshot eval`: the n-shot curve of a model, and of others against it."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from keepshot.cli import show
+from keepshot.cli.reading import Column, Format, OnBadRow, named_columns
 from keepshot.errors import ConfigError
+
+if TYPE_CHECKING:
+    from keepshot.config import DataConfig
 
 # Written out here: what names them in the rooms below needs torch, which `--help` does not wait for.
 Template = Literal["auto", "plain", "instruction", "chat", "verbatim"]
 Labels = Literal["true", "flipped", "random", "symbols"]
-OnBadRow = Literal["raise", "skip"]
 
 _SHOTS = "0,1,2,4,8,16"
 _RETRIEVED = 5
@@ -49,10 +52,9 @@ def evaluate(
     ] = "",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of every draw.")] = 0,
     template: Annotated[Template, typer.Option("--template", help="How prompts are written.")] = "auto",
-    format: Annotated[
-        str, typer.Option("--format", help="Of the suite's files, instead of the detected one.")
-    ] = "auto",
-    on_bad_row: Annotated[OnBadRow, typer.Option("--on-bad-row", help="Of the suite's files.")] = "raise",
+    format: Format = "auto",
+    column: Column = None,
+    on_bad_row: OnBadRow = "raise",
     context: Annotated[
         Literal["drawn", "retrieved"],
         typer.Option("--context", help="retrieved: ask --data with and without the nearest examples of --store."),
@@ -73,11 +75,14 @@ def evaluate(
     Example: keepshot eval mini --against runs/a/model runs/b/adapter --shots 0,4,16 --output eval.json
     """
     from keepshot import runs
+    from keepshot.config import DataConfig
 
     if context == "retrieved":
         if data is None or store is None or against or tuned or prompt:
             raise ConfigError("--context retrieved needs --data and --store, and asks one model alone")
-        _retrieved(model, data, store, parse_shots(shots), queries * sets, seed, metric, template, output)
+        columns = named_columns(column)
+        examples = DataConfig(train=data, format=format, columns=columns, template=template, on_bad_row=on_bad_row)
+        _retrieved(model, examples, store, parse_shots(shots), queries * sets, seed, metric, output)
         return
     if data or store:
         raise ConfigError("--data and --store belong to --context retrieved")
@@ -103,7 +108,7 @@ def evaluate(
         labels=labels,
         metric=metric,
     )
-    tasks, skipped = runs.load_suites(suite, format=format, on_bad_row=on_bad_row)
+    tasks, skipped = runs.load_suites(suite, format=format, columns=named_columns(column), on_bad_row=on_bad_row)
     for row in skipped:
         show.say(f"left out: {row}")
     for name in plan.left_out(tasks):
@@ -146,21 +151,19 @@ def evaluate(
 
 def _retrieved(
     model: str,
-    data: str,
+    data: "DataConfig",
     store: Path,
     shots: tuple[int, ...],
     count: int,
     seed: int,
     metric: str,
-    template: Template,
     output: Path | None,
 ) -> None:
-    from keepshot.config import DataConfig
     from keepshot.runs.adaptation import Retrieved, adaptation
 
     asked = _RETRIEVED if shots == parse_shots(_SHOTS) else max(shots)
     how = Retrieved(shots=asked, count=count, seed=seed, metric=metric)
-    record = adaptation(model, DataConfig(train=data), store, how, template=template, output=output)
+    record = adaptation(model, data, store, how, template=data.template, output=output)
     for line in show.adaptation_lines(record):
         show.say(line)
     if output:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from keepshot.cli import show
+from keepshot.cli.reading import Column, Format, OnBadRow, named_columns
 from keepshot.errors import ConfigError
 
 
@@ -29,7 +30,9 @@ def probe(
         Literal["auto", "plain", "instruction", "chat", "verbatim"],
         typer.Option("--template", help="How prompts are written."),
     ] = "auto",
-    format: Annotated[str, typer.Option("--format", help="Of the data, instead of the detected one.")] = "auto",
+    format: Format = "auto",
+    column: Column = None,
+    on_bad_row: OnBadRow = "raise",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of every draw.")] = 0,
     against: Annotated[
         str | None, typer.Option("--against", help="The base that it was tuned from: shows what the training moved.")
@@ -47,7 +50,7 @@ def probe(
     if output is not None and output.is_dir():
         raise ConfigError(f"--output {output} is a folder; name a .json file")
     asked = build_probes(
-        DataConfig(train=data, test=test, format=format),
+        DataConfig(train=data, test=test, format=format, columns=named_columns(column), on_bad_row=on_bad_row),
         count=queries,
         shots=shots,
         seed=seed,

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from keepshot.cli import show
-from keepshot.cli.evaluation import OnBadRow, Template, parse_shots
+from keepshot.cli.evaluation import Template, parse_shots
+from keepshot.cli.reading import Column, Format, OnBadRow, named_columns
 from keepshot.errors import ConfigError
 
 
@@ -21,9 +22,10 @@ def rescue(
     test: Annotated[
         str | None, typer.Option("--test", help="Examples to report on. [default: a part of --data]")
     ] = None,
-    format: Annotated[str, typer.Option("--format", help="Of --data, instead of the detected one.")] = "auto",
+    format: Format = "auto",
+    column: Column = None,
     template: Annotated[Template, typer.Option("--template", help="With --data, how prompts are written.")] = "auto",
-    on_bad_row: Annotated[OnBadRow, typer.Option("--on-bad-row", help="Of --data and the suites.")] = "raise",
+    on_bad_row: OnBadRow = "raise",
     suite: Annotated[
         str | None, typer.Option("--suite", help="Tasks to report on. [default: the run's, or mini for mini]")
     ] = None,
@@ -53,10 +55,18 @@ def rescue(
     from keepshot.runs.rescue import RescueSettings
     from keepshot.runs.rescue import rescue as repair
 
-    if data is None and (validation or test or (format, template, on_bad_row) != ("auto", "auto", "raise")):
-        raise ConfigError("--validation, --test, --format, --template and --on-bad-row go with --data; give it as well")
+    if data is None and (validation or test or column or (format, template, on_bad_row) != ("auto", "auto", "raise")):
+        raise ConfigError(
+            "--validation, --test, --format, --column, --template and --on-bad-row go with --data; give it as well"
+        )
     given = data and DataConfig(
-        train=data, validation=validation, test=test, format=format, template=template, on_bad_row=on_bad_row
+        train=data,
+        validation=validation,
+        test=test,
+        format=format,
+        columns=named_columns(column),
+        template=template,
+        on_bad_row=on_bad_row,
     )
     settings = RescueSettings(
         suite=suite,

@@ -78,7 +78,7 @@ def adaptation(
     Args:
         model: `mini`, a folder, an adapter folder, or a hub id.
         data: What it was trained on, and the test part that is asked.
-        store: A file of examples that arrived since.
+        store: A file of examples that arrived since, in the format of the data.
         how: What is asked.
         template: How prompts are written.
         output: A JSON file.
@@ -92,7 +92,7 @@ def adaptation(
     how = how or Retrieved()
     target = load_target(data, how.seed)
     trained = (*target.train, *target.validation)
-    arrived = read_examples(str(store), on_bad_row=data.on_bad_row).examples
+    arrived = read_examples(str(store), format=data.format, columns=data.columns, on_bad_row=data.on_bad_row).examples
     test = target.task.examples
     queries = [test[place] for place in permutation(len(test), how.seed, "adaptation queries")[: how.count]]
     if not queries:

@@ -1,6 +1,6 @@
 """A config's data and suites, as records: what is trained on, what is asked."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from keepshot.errors import ConfigError, DataError
 from keepshot.tasks.builtin import builtin_suite, builtin_target
 from keepshot.tasks.example import Example, Suite, Task
 from keepshot.tasks.own_inputs import FEWEST_INPUTS, own_input_tasks
-from keepshot.tasks.read import OnBadRow, as_task, read_examples, read_suite, task_name
-from keepshot.tasks.rows import BadRow
+from keepshot.tasks.read import Dataset, OnBadRow, as_task, read_examples, read_suite, task_name
+from keepshot.tasks.rows import ALL_AS_NAMED, BadRow
 from keepshot.tasks.split import input_key, shared_inputs, split_validation
 
 BUILTIN = "mini:"
@@ -51,8 +51,9 @@ def load_target(config: DataConfig, seed: int) -> TargetData:
     seed = seed if config.split_seed is None else config.split_seed
 
     def read(source: str) -> tuple[Example, ...]:
-        dataset = read_examples(source, format=config.format, on_bad_row=config.on_bad_row)
+        dataset = read_examples(source, format=config.format, columns=config.columns, on_bad_row=config.on_bad_row)
         skipped.extend(dataset.skipped)
+        notes.extend(left_out(dataset))
         return dataset.examples
 
     if config.train.startswith(BUILTIN):
@@ -81,8 +82,16 @@ def load_target(config: DataConfig, seed: int) -> TargetData:
     return TargetData(name, train, validation, as_task(name, test, train), tuple(skipped), shared, tuple(notes))
 
 
-def load_suites(name: str, *, format: str = "auto", on_bad_row: OnBadRow = "raise") -> tuple[Suite, tuple[BadRow, ...]]:
+def load_suites(
+    name: str,
+    *,
+    format: str = "auto",
+    columns: Mapping[str, str] = ALL_AS_NAMED,
+    on_bad_row: OnBadRow = "raise",
+) -> tuple[Suite, tuple[BadRow, ...]]:
     """The built-in suite `mini`, or a folder of task files (or one file), and what was left out of it.
+
+    The arguments after the name are those of `read_suite`.
 
     Raises:
         DataError: A file cannot be used, or the folder has none.
@@ -91,7 +100,7 @@ def load_suites(name: str, *, format: str = "auto", on_bad_row: OnBadRow = "rais
         return builtin_suite(), ()
     if not Path(name).expanduser().exists():
         raise DataError(f"{name} does not exist; name a folder of task files, or mini for the built-in suite")
-    found = read_suite(name, format=format, on_bad_row=on_bad_row)
+    found = read_suite(name, format=format, columns=columns, on_bad_row=on_bad_row)
     return found.suite, found.skipped
 
 
@@ -118,6 +127,16 @@ def evaluation_suite(config: RunConfig, target: TargetData) -> tuple[Suite, tupl
         return suite, skipped, (note,)
     own = own_input_tasks(target.task.examples, config.seed)
     return Suite(suite.name, (*suite.tasks, *own)), skipped, ()
+
+
+def left_out(dataset: Dataset) -> list[str]:
+    """What of usable rows is not used, as notes of a report."""
+    notes = []
+    if dataset.unused:
+        notes.append(f"Columns of {dataset.source} that are not used: {', '.join(dataset.unused)}.")
+    if dataset.cut:
+        notes.append(f"Turns after the last assistant turn left out: {dataset.cut} rows of {dataset.source}.")
+    return notes
 
 
 def answers_of(examples: Iterable[Example]) -> set[tuple[int, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from keepshot.config import RunConfig, SourceConfig
 from keepshot.episodes import InstructedUniverse, KShot, Mixture, Sampler, SelfAnchors, Universe, ZeroShot
 from keepshot.errors import ConfigError, DataError
-from keepshot.runs.data import TargetData, answers_of, load_suites
+from keepshot.runs.data import TargetData, answers_of, left_out, load_suites
 from keepshot.runs.retrieval import context_sampler
 from keepshot.runs.training import Encoder
 from keepshot.strategies import TARGET, StreamSpec
@@ -54,7 +54,7 @@ def build_sampler(
         if source.path == "mini":
             parts.append(_universe_sampler(spec, config.seed, asked, source.families))
         else:
-            parts.append(_file_sampler(spec, source.path, config, asked, encoder, notes))
+            parts.append(_file_sampler(spec, source, config, asked, encoder, notes))
     if len(parts) == 1:
         return parts[0], notes
     return Mixture(spec.name, parts, [source.weight for source in sources], config.seed), notes
@@ -93,15 +93,17 @@ def _target_sampler(spec: StreamSpec, seed: int, target: TargetData, encoder: En
 
 
 def _file_sampler(
-    spec: StreamSpec, path: str, config: RunConfig, asked: Sequence[Task], encoder: Encoder, notes: list[str]
+    spec: StreamSpec, source: SourceConfig, config: RunConfig, asked: Sequence[Task], encoder: Encoder, notes: list[str]
 ) -> Sampler:
     """A sampler of a file or folder, without what the evaluation asks and without rows that are too long."""
+    path, on_bad_row = source.path, config.data.on_bad_row
     if spec.sampler == "zero-shot":
-        dataset = read_examples(path, on_bad_row=config.data.on_bad_row)
+        dataset = read_examples(path, columns=source.columns, on_bad_row=on_bad_row)
+        notes += left_out(dataset)
         tasks: tuple[Task, ...] = (as_task(path, dataset.examples),)
         skipped = dataset.skipped
     else:
-        suite, skipped = load_suites(path, on_bad_row=config.data.on_bad_row)
+        suite, skipped = load_suites(path, columns=source.columns, on_bad_row=on_bad_row)
         tasks = suite.tasks
     notes += [f"Left out of stream {spec.name}: {row}." for row in skipped]
     forbidden = answers_of(example for task in asked for example in (*task.examples, *task.pool))

@@ -1,7 +1,7 @@
 """What a data source holds, and what is wrong with it, before a run is spent on it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -11,7 +11,7 @@ from keepshot.keys import key
 from keepshot.tasks.example import Example
 from keepshot.tasks.formats import Detection, Parsed
 from keepshot.tasks.read import as_task, parsed_rows
-from keepshot.tasks.rows import BadRow
+from keepshot.tasks.rows import ALL_AS_NAMED, BadRow
 from keepshot.tasks.split import shared_inputs
 
 # Bad rows that `lines` spells out.
@@ -113,19 +113,26 @@ class DataCheck:
         return lines
 
 
-def check_data(source: str | Path, *, format: str = "auto", test: str | Path | None = None) -> DataCheck:
+def check_data(
+    source: str | Path,
+    *,
+    format: str = "auto",
+    columns: Mapping[str, str] = ALL_AS_NAMED,
+    test: str | Path | None = None,
+) -> DataCheck:
     """Read a source to its end, and say what it holds. Linear in the number of rows.
 
     Args:
         source: As in `read.read_examples`.
         format: As in `read.read_examples`; holds for `test` too.
+        columns: As in `read.read_examples`; holds for `test` too.
         test: A source that should share no input with `source`.
 
     Raises:
         DataError: A source cannot be read, its format cannot be told, or none of its rows is usable.
-        ConfigError: `format` is not known.
+        ConfigError: `format` or a name in `columns` is not known.
     """
-    detection, parsed, bad = _read(source, format)
+    detection, parsed, bad = _read(source, format, columns)
     examples = [row.example for row in parsed]
     task = as_task("", examples)
     outputs = Counter(example.output for example in examples)
@@ -146,12 +153,14 @@ def check_data(source: str | Path, *, format: str = "auto", test: str | Path | N
         output_characters=_measure([example.output for example in examples]),
         extra_columns=tuple(dict.fromkeys(column for row in parsed for column in row.extra)),
         changes=tuple(Counter(change for row in parsed for change in row.changes).most_common()),
-        test=None if test is None else _overlap(examples, test, format),
+        test=None if test is None else _overlap(examples, test, format, columns),
     )
 
 
-def _read(source: str | Path, format: str) -> tuple[Detection, list[Parsed], tuple[BadRow, ...]]:
-    detection, rows = parsed_rows(source, format)
+def _read(
+    source: str | Path, format: str, columns: Mapping[str, str]
+) -> tuple[Detection, list[Parsed], tuple[BadRow, ...]]:
+    detection, rows = parsed_rows(source, format, columns)
     parsed: list[Parsed] = []
     bad: list[BadRow] = []
     for row in rows:
@@ -176,8 +185,8 @@ def _repeats(examples: Sequence[Example]) -> tuple[int, int]:
     return duplicates, sum(len(known) > 1 for known in outputs.values())
 
 
-def _overlap(examples: Sequence[Example], test: str | Path, format: str) -> Overlap:
-    _, parsed, bad = _read(test, format)
+def _overlap(examples: Sequence[Example], test: str | Path, format: str, columns: Mapping[str, str]) -> Overlap:
+    _, parsed, bad = _read(test, format, columns)
     shared = shared_inputs(examples, [row.example for row in parsed])
     return Overlap(str(test), len(parsed), bad, len(shared))
 

@@ -3,7 +3,8 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 
 from keepshot.errors import ConfigError, DataError
 from keepshot.tasks.example import Example, Role, Turn
@@ -16,10 +17,11 @@ _COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "input/output": (("input", "output"), ("instruction", "options", "aliases")),
     "prompt/completion": (("prompt", "completion"), ()),
     "messages": (("messages",), ()),
-    "alpaca": (("instruction", "output"), ("input", "options", "aliases")),
-    "sharegpt": (("conversations",), ()),
+    "alpaca": (("instruction", "output"), ("input", "options", "aliases", "system", "history")),
+    "sharegpt": (("conversations",), ("system",)),
 }
 FORMATS = tuple(_COLUMNS)
+COLUMNS = tuple(dict.fromkeys(name for needed, optional in _COLUMNS.values() for name in (*needed, *optional)))
 
 _ROLES: dict[str, Role] = {
     "system": "system",
@@ -72,8 +74,12 @@ class Parsed:
     extra: tuple[str, ...] = ()
 
 
-def detect(rows: Iterable[Values]) -> Detection:
+def detect(rows: Iterable[Values], named: Iterable[str] = ()) -> Detection:
     """The one format whose columns all occur in `rows`.
+
+    Args:
+        rows: The first ones.
+        named: Columns that the format must have a use for.
 
     Raises:
         DataError: No format fits, or more than one.
@@ -82,27 +88,48 @@ def detect(rows: Iterable[Values]) -> Detection:
         >>> detect([{"prompt": "2 + 2 =", "completion": "4", "id": 7}])
         Detection(format='prompt/completion', reason='the first rows have prompt and completion')
     """
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    fitting = [name for name, (needed, _) in _COLUMNS.items() if set(needed) <= set(columns)]
+    rows = list(rows)
+    columns = {column for row in rows for column in row}
+    fitting = [
+        name
+        for name, (needed, optional) in _COLUMNS.items()
+        if set(needed) <= columns and set(named) <= {*needed, *optional}
+    ]
     if "alpaca" in fitting and "input/output" in fitting:
         fitting.remove("input/output")  # The same columns read in the same way, and alpaca names one more of them.
     if not fitting:
         wanted = "; ".join(f"{name}: {_and(needed)}" for name, (needed, _) in _COLUMNS.items())
-        found = ", ".join(map(_short, columns[:_SHOWN_COLUMNS])) + (", …" if len(columns) > _SHOWN_COLUMNS else "")
-        raise DataError(f"the first rows have the columns {found or '(none)'}; a format needs ({wanted})")
+        raise DataError(f"the first rows have the columns {column_names(rows)}; a format needs ({wanted})")
     if len(fitting) > 1:
         raise DataError(f"the first rows fit the formats {_and(fitting)}; choose one with data.format (--format)")
     return Detection(fitting[0], f"the first rows have {_and(_COLUMNS[fitting[0]][0])}")
 
 
-def check_format(name: str) -> None:
-    """Refuse a format name that is neither `auto` nor one of `FORMATS`.
+def column_names(rows: Iterable[Values]) -> str:
+    """The columns of rows in words, of many the first.
+
+    Example:
+        >>> column_names([{"question": "2 + 2", "id": 7}])
+        "'question', 'id'"
+    """
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    further = ", …" if len(columns) > _SHOWN_COLUMNS else ""
+    return ", ".join(map(_short, columns[:_SHOWN_COLUMNS])) + further or "(none)"
+
+
+def check_format(name: str, named: Iterable[str] = ()) -> None:
+    """Refuse a format name that is neither `auto` nor one of `FORMATS`, and columns that the format has no use for.
 
     Raises:
-        ConfigError: It is not.
+        ConfigError: It is not, or a column in `named` is none of the format's (of any format's, with `auto`).
     """
     if name != "auto" and name not in FORMATS:
         raise ConfigError(f"format {name!r} is not known; choose auto, {', '.join(FORMATS)}")
+    known = COLUMNS if name == "auto" else tuple(chain(*_COLUMNS[name]))
+    for column in named:
+        if column not in known:
+            of = "rows have" if name == "auto" else f"rows of the format {name} have"
+            raise ConfigError(f"columns says where {column!r} stands; {of} {', '.join(known)}")
 
 
 def parse(line: int, values: Values, format: str) -> Parsed:
@@ -119,7 +146,8 @@ def parse(line: int, values: Values, format: str) -> Parsed:
     readers: dict[str, Callable[[Values, dict[str, None]], Example]] = {
         "prompt/completion": _prompt_completion,
         "messages": lambda row, notes: _conversation(_turns(row, "messages", notes), notes),
-        "sharegpt": lambda row, notes: _conversation(_turns(row, "conversations", notes), notes),
+        "alpaca": _alpaca,
+        "sharegpt": lambda row, notes: _conversation(_with_system(row, notes), notes),
     }
     example = readers.get(format, _input_output)(values, changes)
     needed, optional = _COLUMNS[format]
@@ -146,6 +174,47 @@ def _input_output(row: Values, changes: dict[str, None]) -> Example:
     # Lists of accepted answers often repeat the main one, which changes nothing.
     aliases = dict.fromkeys(text for text in _texts(row.get("aliases"), "aliases", changes) if text != output)
     return Example(asked, output, instruction, options, tuple(aliases))
+
+
+def _alpaca(row: Values, changes: dict[str, None]) -> Example:
+    """`alpaca`: beside a system prompt, instruction and input together are what the user asks."""
+    example = replace(_input_output(row, changes), history=tuple(_pairs(row.get("history"), changes)))
+    system = _system(row, changes)
+    if not system:
+        return example
+    asked = f"{example.instruction}\n{example.input}" if example.instruction else example.input
+    return replace(example, instruction=system, input=asked)
+
+
+def _pairs(value: object, changes: dict[str, None]) -> list[Turn]:
+    """Earlier turns of `alpaca` rows: lists of what the user said and what was answered."""
+    if _missing(value):
+        return []
+    if not isinstance(value, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+        raise DataError("history is no list of pairs; write [[question, answer], ...]")
+    roles: tuple[Role, Role] = ("user", "assistant")
+    texts = [
+        (role, _text(text, "a turn of history", changes))
+        for pair in value
+        for role, text in zip(roles, pair, strict=True)
+    ]
+    if not all(text.strip() for _, text in texts):
+        raise DataError("a turn of history is empty")
+    return [Turn(role, text) for role, text in texts]
+
+
+def _system(row: Values, changes: dict[str, None]) -> str:
+    return "" if _missing(row.get("system")) else _text(row["system"], "system", changes).strip()
+
+
+def _with_system(row: Values, changes: dict[str, None]) -> list[Turn]:
+    """The turns of a `sharegpt` row, behind the system prompt that may stand beside them."""
+    turns, system = _turns(row, "conversations", changes), _system(row, changes)
+    if not system:
+        return turns
+    if turns[0].role == "system":
+        raise DataError("system stands beside conversations that begin with a system turn; remove one")
+    return [Turn("system", system), *turns]
 
 
 def _prompt_completion(row: Values, changes: dict[str, None]) -> Example:

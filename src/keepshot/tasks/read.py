@@ -1,17 +1,18 @@
 """Sources as examples, tasks and suites."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from keepshot.errors import ConfigError, DataError
 from keepshot.tasks.example import Example, Suite, Task
-from keepshot.tasks.formats import Detection, Parsed, check_format, detect, parse
+from keepshot.tasks.formats import TRAILING_TURNS, Detection, Parsed, check_format, column_names, detect, parse
 from keepshot.tasks.lm_eval import TaskFile, data_files, lm_eval_task, load_task_file
-from keepshot.tasks.rows import DATA_SUFFIXES, BadRow, RawRow, raw_rows
+from keepshot.tasks.rows import ALL_AS_NAMED, DATA_SUFFIXES, BadRow, RawRow, raw_rows
 from keepshot.tasks.split import input_key
 
 OnBadRow = Literal["raise", "skip"]
@@ -40,12 +41,16 @@ class Dataset:
         format: The format that its rows were read as.
         examples: In the order of the source; at least one.
         skipped: Bad rows that were left out.
+        unused: Columns that the format has no use for.
+        cut: Rows whose turns after the last of the assistant were left out.
     """
 
     source: str
     format: str
     examples: tuple[Example, ...]
     skipped: tuple[BadRow, ...] = ()
+    unused: tuple[str, ...] = ()
+    cut: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,44 +75,57 @@ class _TaskFiles:
     demonstrations: Path | None = None
 
 
-def read_examples(source: str | Path, *, format: str = "auto", on_bad_row: OnBadRow = "raise") -> Dataset:
+def read_examples(
+    source: str | Path,
+    *,
+    format: str = "auto",
+    columns: Mapping[str, str] = ALL_AS_NAMED,
+    on_bad_row: OnBadRow = "raise",
+) -> Dataset:
     """Read a JSONL, JSON, CSV or Parquet file, or a hub data set; see `docs/data.md`.
 
     Args:
         source: A path, or `[org/]name[:config][@split]` on the Hugging Face hub; a path that exists wins.
         format: One of `formats.FORMATS`, or `auto` to detect it from the first rows.
+        columns: Where the source calls a column otherwise: the format's name to the source's.
         on_bad_row: `raise` if a row is bad, or `skip` bad rows and list them in the result.
 
     Raises:
         DataError: The source cannot be read, a row is bad, or no row is left.
-        ConfigError: `format` or `on_bad_row` is not known.
+        ConfigError: `format`, a name in `columns` or `on_bad_row` is not known.
     """
     if on_bad_row not in ("raise", "skip"):
         raise ConfigError(f"on_bad_row {on_bad_row!r} is not known; choose raise or skip")
-    detection, rows = parsed_rows(source, format)
+    detection, rows = parsed_rows(source, format, columns)
     examples: list[Example] = []
     bad: list[BadRow] = []
+    unused: dict[str, None] = {}
+    cut = 0
     for row in rows:
         if isinstance(row, BadRow):
             bad.append(row)
         else:
             examples.append(row.example)
+            unused.update(dict.fromkeys(row.extra))
+            cut += TRAILING_TURNS in row.changes
     if not examples:
         raise _all_bad(source, bad)
     if on_bad_row == "raise":
         _refuse(bad)
-    return Dataset(str(source), detection.format, tuple(examples), tuple(bad))
+    return Dataset(str(source), detection.format, tuple(examples), tuple(bad), tuple(unused), cut)
 
 
-def parsed_rows(source: str | Path, format: str = "auto") -> tuple[Detection, Iterator[Parsed | BadRow]]:
+def parsed_rows(
+    source: str | Path, format: str = "auto", columns: Mapping[str, str] = ALL_AS_NAMED
+) -> tuple[Detection, Iterator[Parsed | BadRow]]:
     """The format of a source, and its rows in order, read as that format.
 
     Raises:
-        DataError: The source cannot be read, is empty, or its format cannot be told.
-        ConfigError: `format` is not known.
+        DataError: The source cannot be read, is empty, lacks a column of `columns`, or its format cannot be told.
+        ConfigError: `format` or a name in `columns` is not known.
     """
-    check_format(format)
-    rows = raw_rows(source)
+    check_format(format, columns)
+    rows = raw_rows(source, columns)
     head: list[RawRow | BadRow] = []
     looked_at = 0
     for row in rows:
@@ -119,10 +137,18 @@ def parsed_rows(source: str | Path, format: str = "auto") -> tuple[Detection, It
         raise DataError(f"{source} holds no rows")
     if not looked_at:
         raise _all_bad(source, [row for row in head if isinstance(row, BadRow)])
+    seen = [row.values for row in head if isinstance(row, RawRow)]
+    for name, own in columns.items():
+        if not any(name in values for values in seen):
+            theirs = [{columns.get(column, column): value for column, value in values.items()} for values in seen]
+            raise DataError(
+                f"{source}: columns says that {name} stands in {own!r}; the first rows have the columns "
+                f"{column_names(theirs)}"
+            )
     detection = Detection(format, "as given")
     if format == "auto":
         try:
-            detection = detect(row.values for row in head if isinstance(row, RawRow))
+            detection = detect(seen, columns)
         except DataError as error:
             raise DataError(f"{source}: {error}") from None
     return detection, _parse_all(str(source), chain(head, rows), detection.format)
@@ -150,7 +176,12 @@ def _refuse(bad: Sequence[BadRow]) -> None:
 
 
 def read_task(
-    source: str | Path, *, name: str | None = None, format: str = "auto", on_bad_row: OnBadRow = "raise"
+    source: str | Path,
+    *,
+    name: str | None = None,
+    format: str = "auto",
+    columns: Mapping[str, str] = ALL_AS_NAMED,
+    on_bad_row: OnBadRow = "raise",
 ) -> Task:
     """A source as a task; see `as_task`. To learn which rows were skipped, use `read_examples` and `as_task`.
 
@@ -158,13 +189,14 @@ def read_task(
         source: As in `read_examples`.
         name: Unless given, the file's name up to its suffix, or the hub data set's name.
         format: As in `read_examples`.
+        columns: As in `read_examples`.
         on_bad_row: As in `read_examples`.
 
     Raises:
         DataError: As in `read_examples`.
         ConfigError: As in `read_examples`.
     """
-    dataset = read_examples(source, format=format, on_bad_row=on_bad_row)
+    dataset = read_examples(source, format=format, columns=columns, on_bad_row=on_bad_row)
     return as_task(name or task_name(source), dataset.examples)
 
 
@@ -200,7 +232,13 @@ def finite_labels(outputs: Counter[str]) -> tuple[str, ...]:
     return tuple(sorted(outputs)) if finite else ()
 
 
-def read_suite(path: str | Path, *, format: str = "auto", on_bad_row: OnBadRow = "raise") -> SuiteFiles:
+def read_suite(
+    path: str | Path,
+    *,
+    format: str = "auto",
+    columns: Mapping[str, str] = ALL_AS_NAMED,
+    on_bad_row: OnBadRow = "raise",
+) -> SuiteFiles:
     """A folder of task files, or one source, as a suite.
 
     Each data file is a task named after it. `<task>.train.<suffix>` and `<task>.test.<suffix>` make one task, whose
@@ -211,6 +249,7 @@ def read_suite(path: str | Path, *, format: str = "auto", on_bad_row: OnBadRow =
     Args:
         path: The folder; or a file or hub id, as in `read_examples`; or one `.yaml` file.
         format: As in `read_examples`, for every data file.
+        columns: As in `read_examples`, for every data file.
         on_bad_row: As in `read_examples`; `skip` also leaves out files that are no task.
 
     Raises:
@@ -227,10 +266,11 @@ def read_suite(path: str | Path, *, format: str = "auto", on_bad_row: OnBadRow =
         sources = {file.name: file}
     else:
         sources = {task_name(path): _TaskFiles(path)}
+    read = partial(read_examples, format=format, columns=columns, on_bad_row=on_bad_row)
     tasks = []
     for name, source in sorted(sources.items()):
         try:
-            tasks.append(_suite_task(name, source, format, on_bad_row, skipped))
+            tasks.append(_suite_task(name, source, read, on_bad_row, skipped))
         except DataError as error:
             if on_bad_row == "raise" or len(sources) == 1:
                 raise
@@ -287,7 +327,11 @@ def _task_files(folder: Path, taken: Collection[Path], skipped: list[BadRow]) ->
 
 
 def _suite_task(
-    name: str, source: _TaskFiles | TaskFile, format: str, on_bad_row: OnBadRow, skipped: list[BadRow]
+    name: str,
+    source: _TaskFiles | TaskFile,
+    read: Callable[[str | Path], Dataset],
+    on_bad_row: OnBadRow,
+    skipped: list[BadRow],
 ) -> Task:
     if isinstance(source, TaskFile):
         task, bad = lm_eval_task(source)
@@ -296,12 +340,12 @@ def _suite_task(
         _check_size(str(source.path), task.examples, on_bad_row)
         skipped.extend(bad)
         return replace(task, labels=as_task(name, task.examples, task.pool).labels)
-    queries = read_examples(source.queries, format=format, on_bad_row=on_bad_row)
+    queries = read(source.queries)
     _check_size(queries.source, queries.examples, on_bad_row)
     skipped.extend(queries.skipped)
     if source.demonstrations is None:
         return as_task(name, queries.examples)
-    demonstrations = read_examples(source.demonstrations, format=format, on_bad_row=on_bad_row)
+    demonstrations = read(source.demonstrations)
     skipped.extend(demonstrations.skipped)
     asked = {input_key(example) for example in queries.examples}
     pool = [example for example in demonstrations.examples if input_key(example) not in asked]

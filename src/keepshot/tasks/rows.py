@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 from keepshot.errors import DataError
@@ -14,11 +15,15 @@ from keepshot.errors import DataError
 LINE_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv")
 DATA_SUFFIXES = (*LINE_SUFFIXES, ".json", ".parquet")
 
+_TABLES = (".csv", ".tsv")
+
+ALL_AS_NAMED: Mapping[str, str] = MappingProxyType({})  # a file whose columns are called as a format's are
+
 # Rows of a Parquet file in memory at once; as Python objects a row is many times its size on disk.
 _BATCH_ROWS = 1000
 
 # What CSV, which knows only text, reads as lists.
-_CSV_LISTS = ("options", "aliases", "messages", "conversations")
+_CSV_LISTS = ("options", "aliases", "messages", "conversations", "history")
 
 _HUB_ID = re.compile(r"(?P<name>[\w-][\w.-]*(/[\w-][\w.-]*)?)(:(?P<config>[^:@\s]+))?(@(?P<split>[^@\s]+))?")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -92,7 +97,7 @@ def kind(value: object) -> str:
     return "null" if value is None else names.get(type(value), f"a {type(value).__name__}")
 
 
-def raw_rows(source: str | Path) -> Iterator[RawRow | BadRow]:
+def raw_rows(source: str | Path, columns: Mapping[str, str] = ALL_AS_NAMED) -> Iterator[RawRow | BadRow]:
     """Rows of a file or of a hub data set, in order; rows that cannot be taken apart come as `BadRow`.
 
     Blank lines are no rows. A path that exists always wins over a hub id.
@@ -100,10 +105,28 @@ def raw_rows(source: str | Path) -> Iterator[RawRow | BadRow]:
     Args:
         source: A file with one of `DATA_SUFFIXES`, or `[org/]name[:config][@split]` on the Hugging Face hub (split
             `train` unless named).
+        columns: What a column is called here, to what it is called in the source; the others keep their names.
 
     Raises:
         DataError: The source does not exist or cannot be read, or where its rows begin and end cannot be told.
     """
+    rows = _source_rows(source)
+    if columns:
+        rows = (_renamed(row, columns) if isinstance(row, RawRow) else row for row in rows)
+    if Path(source).suffix in _TABLES:
+        rows = (_with_lists(str(source), row) if isinstance(row, RawRow) else row for row in rows)
+    return rows
+
+
+def _renamed(row: RawRow, columns: Mapping[str, str]) -> RawRow:
+    """The row under the names used here; a column that has one of them by itself stands aside."""
+    moved = set(columns.values())
+    own = {name: value for name, value in row.values.items() if name not in moved}
+    others = {f"{name} (its own)" if name in columns else name: value for name, value in own.items()}
+    return RawRow(row.line, others | {name: row.values[old] for name, old in columns.items() if old in row.values})
+
+
+def _source_rows(source: str | Path) -> Iterator[RawRow | BadRow]:
     path = Path(source).expanduser()
     if not path.exists():
         return _hub_rows(_hub_id(source))
@@ -202,7 +225,12 @@ def _csv_row(source: str, line: int, header: list[str], fields: list[str]) -> Ra
         return BadRow(source, line, f"{len(fields)} fields where the header names {len(header)}")
     if any(_SURROGATE.search(text) for text in fields):
         return BadRow(source, line, "not valid UTF-8")
-    values: dict[str, object] = dict(zip(header, fields, strict=True))
+    return RawRow(line, dict(zip(header, fields, strict=True)))
+
+
+def _with_lists(source: str, row: RawRow) -> RawRow | BadRow:
+    """A row of a table whose lists are written as text."""
+    values = dict(row.values)
     for name in _CSV_LISTS:
         text = str(values.get(name, "")).strip()
         if name not in values:
@@ -211,10 +239,10 @@ def _csv_row(source: str, line: int, header: list[str], fields: list[str]) -> Ra
             try:
                 values[name] = json.loads(text)
             except (ValueError, RecursionError) as error:
-                return BadRow(source, line, f"{name} begins with [ but is not a JSON list: {error}")
+                return BadRow(source, row.line, f"{name} begins with [ but is not a JSON list: {error}")
         elif name in ("options", "aliases"):
             values[name] = text.split("|") if text else []
-    return RawRow(line, values)
+    return RawRow(row.line, values)
 
 
 def _parquet_rows(path: Path, source: str) -> Iterator[RawRow | BadRow]:

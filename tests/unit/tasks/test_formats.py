@@ -213,3 +213,35 @@ def check_invariants(example):
     assert example.output == example.output.strip()
     assert not example.options or example.output in example.options
     assert json.dumps([example.input, example.output], ensure_ascii=False).encode()
+
+
+def test_alpaca_rows_may_have_a_system_prompt_and_earlier_turns():
+    """As in LLaMA-Factory: beside a system prompt, instruction and input together are what the user asks."""
+    history = [["Hi", "Hello"], ["And?", "Well"]]
+    turns = (Turn("user", "Hi"), Turn("assistant", "Hello"), Turn("user", "And?"), Turn("assistant", "Well"))
+    row = {"instruction": "Translate.", "input": "cheese", "output": "fromage"}
+    assert example_of("alpaca", **row, system=" Be brief. ", history=history) == Example(
+        "Translate.\ncheese", "fromage", "Be brief.", history=turns
+    )
+    assert example_of("alpaca", **row, system="", history=[]) == example_of("alpaca", **row)
+    assert example_of("alpaca", instruction="Hm?", output="a", system="s") == Example("Hm?", "a", "s")
+    assert example_of("alpaca", **row, history=history) == Example("cheese", "fromage", "Translate.", history=turns)
+    assert parse(1, row | {"system": "s", "history": []}, "alpaca").extra == ()
+
+
+@pytest.mark.parametrize("history", ["Hi", [["Hi"]], [["Hi", "Hello", "x"]], [{"Hi": "Hello"}]])
+def test_an_alpaca_history_is_pairs(history):
+    reason = reason_of("alpaca", instruction="q", output="a", history=history)
+    assert reason == "history is no list of pairs; write [[question, answer], ...]"
+
+
+def test_an_empty_turn_of_an_alpaca_history_is_refused():
+    assert reason_of("alpaca", instruction="q", output="a", history=[["Hi", " "]]) == "a turn of history is empty"
+
+
+def test_a_sharegpt_row_may_have_its_system_prompt_beside_the_turns():
+    turns = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
+    assert example_of("sharegpt", conversations=turns, system="s") == Example("q", "a", "s")
+    assert example_of("sharegpt", conversations=turns, system=None) == Example("q", "a")
+    twice = [{"from": "system", "value": "t"}, *turns]
+    assert "begin with a system turn" in reason_of("sharegpt", conversations=twice, system="s")

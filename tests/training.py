@@ -20,6 +20,10 @@ EXAMPLES = tuple(Example("ab" * (1 + i % 5) + str(i), ("yes", "no", "rather not"
 UPPER = Task("upper", tuple(Example(word, word.upper()) for word in ("a", "bc", "def", "ghij", "klmno", "pq")))
 
 
+SMALL_SUITE = str(Path(__file__).parent / "small_suite")
+"""One held-out task of 20 rows: for runs whose evaluation is not what is looked at."""
+
+
 @cache
 def byte_tokenizer() -> PreTrainedTokenizerBase:
     """The bundled tokenizer: a token id is a byte, and 1 begins a text."""

@@ -11,7 +11,7 @@ from keepshot.evaluation.backend import Backend, Score
 from keepshot.evaluation.items import Item
 from keepshot.evaluation.metrics import ScoredOption, choose_option, text_metric
 from keepshot.prompts import Prompt, Row, Template, VerbatimTemplate, encode
-from keepshot.tasks.example import Example, Task
+from keepshot.tasks.example import Example, Task, ending_alike, hold_line_ends
 
 _MORE = 16  # tokens that may be written beyond those of a task's longest answer
 
@@ -50,6 +50,13 @@ class _Question:
 def ask(subject: Subject, task: Task, drawn: DemonstrationSet, shots: Sequence[int]) -> dict[int, list[Item]]:
     """Items of one demonstration set by shot count, for the shot counts whose every prompt fits the context."""
     template = subject.template_of(task)
+    # Of the whole task: where an answer ends must not depend on the examples that a set happens to draw.
+    lines = hold_line_ends((*task.examples, *task.pool))
+    drawn = replace(
+        drawn,
+        demonstrations=ending_alike(drawn.demonstrations, lines),
+        queries=ending_alike(drawn.queries, lines),
+    )
     questions = [_Question(query, _candidates(task, query)) for query in drawn.queries]
     levels: dict[int, list[Row]] = {}
     room = _room(subject, task) if task.scoring == "generate" else 0
@@ -65,7 +72,7 @@ def ask(subject: Subject, task: Task, drawn: DemonstrationSet, shots: Sequence[i
         if max(max(len(row.ids), row.answers[-1][0] + room) for row in rows) > subject.context_length:
             break  # more demonstrations are longer
         levels[n] = rows
-    judge = _judge(subject, task, drawn)
+    judge = _judge(subject, task, drawn, lines)
     found: dict[int, list[Item]] = {}
     for (n, rows), scores in zip(levels.items(), subject.backend.score(list(levels.values())), strict=True):
         found[n] = list(_items(drawn, n, questions, judge(questions, rows, scores)))
@@ -85,7 +92,7 @@ class _Judged:
 _Judge = Callable[[Sequence[_Question], Sequence[Row], Sequence[Score]], Iterator[_Judged]]
 
 
-def _judge(subject: Subject, task: Task, drawn: DemonstrationSet) -> _Judge:
+def _judge(subject: Subject, task: Task, drawn: DemonstrationSet, several_lines: bool) -> _Judge:
     """How scores become predictions."""
     match task.scoring:
         case "options":
@@ -93,8 +100,6 @@ def _judge(subject: Subject, task: Task, drawn: DemonstrationSet) -> _Judge:
         case "exact_match":
             return _ExactMatch(subject.tokenizer)
         case "generate":
-            # Of the whole task: what a model may write must not depend on the questions that a set happens to draw.
-            several_lines = any("\n" in answer for e in (*task.examples, *task.pool) for answer in e.answers)
             template = subject.template_of(task)
             ends = (*task.stop, *template.turn_end()) if task.stop else template.stop(several_lines)
             return _Generation(subject.backend, task, ends, _room(subject, task))
@@ -177,7 +182,7 @@ def _unconditional(subject: Subject, task: Task, drawn: DemonstrationSet) -> dic
 
 
 def _unasked(query: Example, option: str) -> Example:
-    return Example("", option, instruction=query.instruction)
+    return Example("", option, instruction=query.instruction, several_lines=query.several_lines)
 
 
 def _begun(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> Prompt:

@@ -63,10 +63,15 @@ class BlockTemplate:
         end: The terminator. One line end: most tokenizers cut two of them in one way before a block and in another at
             the end of a text, so that no demonstration would end as the query's answer does.
         instruction: Before and after an instruction.
+        following: What the next block begins with, as far as most tokenizers cut it alike at the end of a text and
+            before an input. It ends answers that may hold line ends, the terminator before it, and belongs to their
+            spans. Empty where nothing could tell the next block from a further line.
 
     Example:
         >>> PLAIN.render([Example("2 3", "5"), Example("4 4", "8")]).text
         'Q: 2 3\nA: 5\nQ: 4 4\nA: 8\n'
+        >>> PLAIN.render([Example("a list", "- 5\n- 8", several_lines=True)]).text
+        'Q: a list\nA: - 5\n- 8\nQ:'
     """
 
     name: str
@@ -75,6 +80,7 @@ class BlockTemplate:
     lead: str
     end: str
     instruction: tuple[str, str]
+    following: str
 
     def render(self, examples: Sequence[Example]) -> Prompt:
         """Text and answer spans of `examples` in order."""
@@ -99,7 +105,16 @@ class BlockTemplate:
             start = length
             write(self.lead, example.output, self.end)
             spans.append((start, length))
-        return Prompt("".join(parts), tuple(spans))
+        if examples[-1].several_lines:
+            write(self.following)
+        text = "".join(parts)
+        return Prompt(text, tuple(self._whole(text, *each) for each in zip(examples, spans, strict=True)))
+
+    def _whole(self, text: str, example: Example, span: Span) -> Span:
+        """The span with what ends the answer, where that is the beginning of another block."""
+        start, end = span
+        ends = example.several_lines and text.startswith(self.following, end)
+        return (start, end + len(self.following)) if ends else span
 
     def stop(self, several_lines: bool) -> tuple[str, ...]:
         """The terminator; where answers hold it themselves, with the beginning of the next block.
@@ -107,11 +122,11 @@ class BlockTemplate:
         Raises:
             ConfigError: Blocks begin with nothing that could tell the next one from a further line.
         """
-        if several_lines and not self.question[0].strip():
+        if several_lines and not self.following:
             raise ConfigError(
                 f"answers hold line ends, and with the template {self.name} a line end is an answer's end; choose plain"
             )
-        return (self.end + self.question[0].rstrip(),) if several_lines else (self.end,)
+        return (self.end + self.following,) if several_lines else (self.end,)
 
     def turn_end(self) -> tuple[str, ...]:
         """Nothing."""
@@ -127,7 +142,7 @@ class BlockTemplate:
                 return (self.answer, self.lead, turn.content, self.end)
 
 
-PLAIN = BlockTemplate("plain", ("Q: ", "\n"), "A:", " ", "\n", ("", "\n\n"))
+PLAIN = BlockTemplate("plain", ("Q: ", "\n"), "A:", " ", "\n", ("", "\n\n"), "Q:")
 INSTRUCTION = BlockTemplate(
     "instruction",
     ("### Input:\n", "\n\n"),
@@ -135,8 +150,9 @@ INSTRUCTION = BlockTemplate(
     "\n",
     "\n",
     ("### Instruction:\n", "\n\n"),
+    "### Input",  # without the colon, which many tokenizers join to the line end behind it
 )
-AS_WRITTEN = BlockTemplate("verbatim", ("", ""), "", " ", "\n", ("", "\n"))
+AS_WRITTEN = BlockTemplate("verbatim", ("", ""), "", " ", "\n", ("", "\n"), "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ def model_card(report: Report, figures: Sequence[str]) -> str:
         + (f" ({escaped(reason)})" if reason else ""),
         "## How to load it",
         _loading(report),
-        wording.STOPPING,
+        _stopping(report),
         *([wording.PROMPT_USE] if report.prompt_path else []),
         "## Cost",
         markdown_table(tables.cost_table(report)),
@@ -130,6 +130,15 @@ def _loading(report: Report) -> str:
             lines.insert(1, "from peft import PeftModel")
         lines.append(f"on_target = PeftModel.from_pretrained(model, {_quoted(report.prompt_path)})")
     return "\n".join([*lines, "```"])
+
+
+def _stopping(report: Report) -> str:
+    """How prompts are written, and what ends an answer."""
+    words = "Write prompts as `prompt` in `report.json` shows."
+    if not report.stop:
+        return words
+    strings = json.dumps(report.stop, ensure_ascii=False).replace("`", "\\u0060")
+    return f"{words} There an answer ends: `model.generate(..., stop_strings={strings}, tokenizer=tokenizer)`."
 
 
 def _folded(title: str, table: Table) -> str:

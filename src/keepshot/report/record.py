@@ -136,7 +136,7 @@ class Report:
 
     `gain` is zero-shot accuracy on the target, after minus before; None where that was not asked or does not fit.
     `prompt_path` is the folder of the soft prompt that the target was asked behind, as `model_path` is the model's;
-    empty where there is none.
+    empty where there is none. `stop` is what ends an answer; empty where the file does not say or nothing does.
     """
 
     folder: Path
@@ -158,6 +158,7 @@ class Report:
     versions: Mapping[str, str]
     notes: tuple[str, ...]
     prompt_path: str = ""
+    stop: tuple[str, ...] = ()
 
     @property
     def few_shot_tasks(self) -> int:
@@ -214,6 +215,7 @@ def read_report(folder: str | Path) -> Report:
         versions={name: version.text() for name, version in whole.at("versions").items()},
         notes=_notes(whole),
         prompt_path=whole.text_or("prompt_path", ""),
+        stop=_stop(whole),
     )
 
 
@@ -331,6 +333,12 @@ def _method(field: Field) -> str:
     if isinstance(field.value, list):
         return "+".join(Field(part, field.file, field.place).text() for part in field.value)
     return field.text()
+
+
+def _stop(whole: Field) -> tuple[str, ...]:
+    prompt = whole.find("prompt")
+    stop = None if prompt is None else prompt.find("stop")
+    return () if stop is None else tuple(text.text() for text in stop.elements())
 
 
 def _notes(whole: Field) -> tuple[str, ...]:

@@ -13,10 +13,6 @@ DEFINITION = (
     "the base model scored above chance on them, both summed over the tasks and with the same prompts. "
     "100% means that nothing was lost, 0% that examples in the prompt no longer help beyond guessing."
 )
-STOPPING = (
-    "Write prompts as `prompt` in `report.json` shows. Without a chat template an answer ends with its line: "
-    '`model.generate(..., stop_strings=["\\n"], tokenizer=tokenizer)`.'
-)
 PROMPT_USE = (
     "Ask `on_target` for what the model was tuned for: a soft prompt stands before its inputs, and the figures for the "
     "target above were measured with it. Ask `model`, without the prompt, for everything else."

@@ -18,11 +18,11 @@ from keepshot.files import write_json
 from keepshot.keys import generator, permutation
 from keepshot.probes.context_use import Interval, interval
 from keepshot.prompts import TemplateName
-from keepshot.runs.answering import answers, several_lines
+from keepshot.runs.answering import answers
 from keepshot.runs.data import load_target
 from keepshot.runs.evaluation import load_subject
 from keepshot.runs.retrieval import similarity_over
-from keepshot.tasks.example import Example
+from keepshot.tasks.example import Example, hold_line_ends
 from keepshot.tasks.read import read_examples
 
 SCHEMA = "keepshot.adaptation/1"
@@ -98,7 +98,7 @@ def adaptation(
     if not queries:
         raise DataError("there are no test examples to ask")
     prompts, near = _prompts(queries, trained, arrived, how)
-    lines = several_lines([*trained, *arrived, *queries])
+    lines = hold_line_ends([*trained, *arrived, *queries])
     written = answers(load_subject(model, template), prompts, lines)
     compare = text_metric(how.metric).score
     correct = [compare(text, prompt[-1].answers) for text, prompt in zip(written, prompts, strict=True)]

@@ -5,15 +5,10 @@ from collections.abc import Sequence
 from keepshot.errors import ConfigError
 from keepshot.evaluation import Subject
 from keepshot.prompts import Row, encode
-from keepshot.tasks.example import Example
+from keepshot.tasks.example import Example, ending_alike
 
 _ROOM = 16
 """Tokens that an answer may be longer than the longest one shown: an edited label is."""
-
-
-def several_lines(examples: Sequence[Example]) -> bool:
-    """Whether an answer holds a line break, so that a line end does not end it."""
-    return any("\n" in answer for one in examples for answer in one.answers)
 
 
 def answers(subject: Subject, prompts: Sequence[tuple[Example, ...]], lines: bool) -> list[str]:
@@ -27,7 +22,8 @@ def answers(subject: Subject, prompts: Sequence[tuple[Example, ...]], lines: boo
     Raises:
         ConfigError: A prompt does not fit the model's context.
     """
-    rows = encode([subject.template.render(prompt) for prompt in prompts], subject.tokenizer)
+    written = [subject.template.render(ending_alike(prompt, lines)) for prompt in prompts]
+    rows = encode(written, subject.tokenizer)
     longest, needed, widest = _room(rows)
     if needed > subject.context_length:
         raise ConfigError(

@@ -7,7 +7,7 @@ from pathlib import Path
 from keepshot.config import DataConfig, RunConfig
 from keepshot.errors import ConfigError, DataError
 from keepshot.tasks.builtin import builtin_suite, builtin_target
-from keepshot.tasks.example import Example, Suite, Task
+from keepshot.tasks.example import Example, Suite, Task, ending_alike, hold_line_ends
 from keepshot.tasks.own_inputs import FEWEST_INPUTS, own_input_tasks
 from keepshot.tasks.read import Dataset, OnBadRow, as_task, read_examples, read_suite, task_name
 from keepshot.tasks.rows import ALL_AS_NAMED, BadRow
@@ -78,6 +78,8 @@ def load_target(config: DataConfig, seed: int) -> TargetData:
     else:
         train, validation = split_validation(train, seed=seed + 1)
     notes += _overlap(train, test, "training", "test", "target accuracy is flattered")
+    lines = hold_line_ends((*train, *validation, *test))
+    train, validation, test = (ending_alike(rows, lines) for rows in (train, validation, test))
     shared = len(shared_inputs(train, test))
     return TargetData(name, train, validation, as_task(name, test, train), tuple(skipped), shared, tuple(notes))
 

@@ -11,7 +11,7 @@ from keepshot.config import RunConfig
 from keepshot.episodes import Sampler
 from keepshot.errors import ConfigError, ModelError
 from keepshot.models.load import base_dtype, context_length, load_model, load_tokenizer, model_source
-from keepshot.prompts import ChatTemplate, Template, choose_template
+from keepshot.prompts import BlockTemplate, ChatTemplate, Template, choose_template
 from keepshot.runs.data import TargetData
 from keepshot.runs.evaluation import digest, training_digest
 from keepshot.runs.folder import RunFolder
@@ -144,8 +144,13 @@ def _template_notes(template: Template, examples: Sequence[Example]) -> list[str
     if isinstance(template, ChatTemplate):
         differs = template.generation_prompt_differs(examples[:1])
         return [_WRITES_BEFORE] if differs else []
-    several_lines = any("\n" in example.output for example in examples)
-    return [_WITHOUT_AN_END.format(template.name)] if several_lines else []
+    return [] if answers_end(template, examples) else [_WITHOUT_AN_END.format(template.name)]
+
+
+def answers_end(template: Template, examples: Sequence[Example]) -> bool:
+    """Whether a template writes something that ends the answers of these examples."""
+    lines = any(example.several_lines for example in examples)
+    return not (isinstance(template, BlockTemplate) and lines and not template.following)
 
 
 _WRITES_BEFORE = (
@@ -154,8 +159,7 @@ _WRITES_BEFORE = (
 )
 _WITHOUT_AN_END = (
     "Answers hold line ends, and a line end is what ends an answer of the template {}: nothing teaches the model where "
-    "an answer of several lines ends. With a chat template a token does; for a model that has none, write such answers "
-    "in one line."
+    "an answer of several lines ends. Choose another template."
 )
 
 

@@ -18,11 +18,11 @@ from keepshot.keys import permutation
 from keepshot.models.load import CausalLM
 from keepshot.probes import Asked, Pool, Question, Scores, probe, questions
 from keepshot.prompts import TemplateName
-from keepshot.runs.answering import answers, several_lines
+from keepshot.runs.answering import answers
 from keepshot.runs.data import load_target
 from keepshot.runs.evaluation import as_subject, load_subject
 from keepshot.runs.retrieval import similarity_over
-from keepshot.tasks.example import Example
+from keepshot.tasks.example import Example, hold_line_ends
 
 SCHEMA = "keepshot.probe/1"
 QUERIES = 200
@@ -82,7 +82,7 @@ def build_probes(
     queries = tuple(test[place] for place in permutation(len(test), seed, "probe queries")[:count])
     neighbours = Neighbours(pool, similarity_over([one.input for one in pool], similarity), DUPLICATE)
     asked = Pool(neighbours, target.task.labels, None, shots, seed)
-    lines = several_lines([*pool, *queries])
+    lines = hold_line_ends([*pool, *queries])
     return Probes(asked, queries, tuple(questions(asked, queries)), metric, lines)
 
 

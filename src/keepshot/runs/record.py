@@ -43,7 +43,7 @@ class Result:
         notes: What a reader should know.
         bad_rows: Bad rows that were left out.
         practised: Families of tasks that training showed in few-shot form.
-        prompt: Name of the template, and a one-shot prompt with its answer as the model sees it.
+        prompt: Name of the template, a one-shot prompt with its answer as the model sees it, and what ends an answer.
         prompt_path: Name of the soft prompt's folder inside the run folder; None where the method has none.
     """
 
@@ -57,7 +57,7 @@ class Result:
     notes: tuple[str, ...]
     bad_rows: int
     practised: frozenset[str]
-    prompt: dict[str, str]
+    prompt: dict[str, Any]
     prompt_path: str | None = None
 
 

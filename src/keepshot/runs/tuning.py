@@ -27,7 +27,7 @@ from keepshot.runs.evaluation import (
     silent,
 )
 from keepshot.runs.folder import RunFolder, in_use, open_run
-from keepshot.runs.preparation import Preparation, prepare
+from keepshot.runs.preparation import Preparation, answers_end, prepare
 from keepshot.runs.prompting import cost_of_stages, trained_prompt
 from keepshot.runs.record import Result, run_report
 from keepshot.runs.references import reference_notes
@@ -167,7 +167,12 @@ def finish(run: Run, base_evaluation: Path | None, say: Say, progress: Progress 
     cost = train_stage(run, say)
     after = _stage_after(run, say, progress)
     template = run.prepared.encoder.template
-    prompt = {"template": template.name, "example": template.render(run.target.train[:2]).text}
+    shown = run.target.train
+    prompt = {
+        "template": template.name,
+        "example": template.render(shown[:2]).text,
+        "stop": list(template.stop(shown[0].several_lines)) if answers_end(template, shown) else [],
+    }
     name = run.model_path.name
     practised = frozenset().union(*(stream.sampler.families for stream in run.prepared.planner.streams))
     notes = run.notes

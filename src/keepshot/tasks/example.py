@@ -1,7 +1,8 @@
 """What a task is made of. Everything else in keepshot takes these records and never changes them."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Role = Literal["system", "user", "assistant"]
@@ -28,6 +29,8 @@ class Example:
         options: The answers to choose from; if given, `output` is one of them.
         aliases: Other answers that count as right.
         history: Earlier turns of the conversation whose last user turn is `input`.
+        several_lines: Whether answers of its task may hold line ends, so that a line end is not the end of one. Of a
+            task's examples all say the same (`ending_alike`).
     """
 
     input: str
@@ -36,11 +39,30 @@ class Example:
     options: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     history: tuple[Turn, ...] = ()
+    several_lines: bool = field(default=False, repr=False)  # follows from the others' outputs: no digest holds it
 
     @property
     def answers(self) -> tuple[str, ...]:
         """Every answer that counts as right, the main one first."""
         return (self.output, *self.aliases)
+
+
+def hold_line_ends(examples: Iterable[Example]) -> bool:
+    r"""Whether an answer among these has several lines.
+
+    Example:
+        >>> hold_line_ends([Example("a", "b")]), hold_line_ends([Example("a", "b\nc")])
+        (False, True)
+    """
+    return any("\n" in answer for example in examples for answer in example.answers)
+
+
+def ending_alike(examples: Sequence[Example], several_lines: bool) -> tuple[Example, ...]:
+    """The examples of a task, each told whether answers of that task may hold line ends."""
+    return tuple(
+        example if example.several_lines == several_lines else replace(example, several_lines=several_lines)
+        for example in examples
+    )
 
 
 @dataclass(frozen=True, slots=True)

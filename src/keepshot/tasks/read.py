@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from keepshot.errors import ConfigError, DataError
-from keepshot.tasks.example import Example, Suite, Task
+from keepshot.tasks.example import Example, Suite, Task, ending_alike, hold_line_ends
 from keepshot.tasks.formats import TRAILING_TURNS, Detection, Parsed, check_format, column_names, detect, parse
 from keepshot.tasks.lm_eval import TaskFile, data_files, lm_eval_task, load_task_file
 from keepshot.tasks.rows import ALL_AS_NAMED, DATA_SUFFIXES, BadRow, RawRow, raw_rows
@@ -212,13 +212,14 @@ def as_task(name: str, examples: Sequence[Example], pool: Sequence[Example] = ()
         ('exact_match', ('even', 'odd'))
     """
     rows = [*examples, *pool]
+    lines = hold_line_ends(rows)
     choices = {frozenset(example.options) for example in rows}
     if len(choices) == 1 and rows[0].options:
         labels = rows[0].options
     else:
         labels = finite_labels(Counter(example.output for example in rows))
     scoring: Literal["options", "exact_match"] = "exact_match" if frozenset() in choices else "options"
-    return Task(name, tuple(examples), tuple(pool), scoring, labels)
+    return Task(name, ending_alike(examples, lines), ending_alike(pool, lines), scoring, labels)
 
 
 def finite_labels(outputs: Counter[str]) -> tuple[str, ...]:

@@ -267,6 +267,16 @@ def test_one_long_answer_in_the_task_lets_every_set_write_several_lines(part):
     assert {stop for _, stop, _ in subject.backend.written} == {("\nQ:",)}
 
 
+def test_the_answers_of_such_a_task_are_scored_with_the_next_block_that_ends_them():
+    elsewhere = next(e for e in STORY.examples if e not in (*draw(STORY).queries, *draw(STORY).demonstrations))
+    examples = tuple(replace(e, output="1\n2") if e is elsewhere else e for e in STORY.examples)
+    for task, end in ((STORY, "\n"), (replace(STORY, examples=examples), "\nQ:")):
+        subject = rigged(lambda text, shots: answer_of(text))
+        asked(subject, replace(task, scoring="exact_match", metric=""))
+        assert all(subject.tokenizer.decode(row.ids).endswith(end) for row in subject.backend.asked)
+        assert end == "\n" or all(text_of(row)[1].endswith(end) for row in subject.backend.asked)
+
+
 def test_a_task_s_own_stop_strings_go_before_the_template_s():
     subject = rigged(lambda text, shots: f"{answer_of(text)}; \n{text}")
     items = asked(subject, replace(STORY, stop=(";",)))

@@ -98,6 +98,19 @@ def test_a_demonstration_s_answer_has_the_tokens_of_the_query_s(template, tokeni
     assert demonstration == query
 
 
+@pytest.mark.parametrize("template", [PLAIN, INSTRUCTION], ids=lambda template: template.name)
+@pytest.mark.parametrize("tokenizer", [GPT2, LLAMA3], ids=["gpt2", "llama3"])
+@given(answer=ANSWERS, asked=ANSWERS, instruction=st.sampled_from(["", "Add."]))
+def test_the_next_block_that_ends_an_answer_has_the_same_tokens_before_an_input_and_at_the_end(
+    template, tokenizer, answer, asked, instruction
+):
+    rows = [Example(asked, answer, instruction, several_lines=True)] * 2
+    [row] = encode([template.render(rows)], tokenizer)
+    demonstration, query = pieces(row, tokenizer)
+    assert demonstration == query
+    assert "".join(query).endswith(template.following.replace(" ", "Ġ"))
+
+
 @pytest.mark.parametrize(
     ("template", "prompt", "answer"),
     [

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from keepshot.errors import ConfigError
 from keepshot.prompts import INSTRUCTION, PLAIN, BlockTemplate
 from keepshot.prompts.template import AS_WRITTEN
-from keepshot.tasks.example import Example, Turn
+from keepshot.tasks.example import Example, Turn, ending_alike
 
 TEXTS = st.text(max_size=8)
 HISTORIES = st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), TEXTS), max_size=3)
@@ -57,6 +57,36 @@ def test_earlier_turns_are_blocks_that_are_not_scored():
     prompt = PLAIN.render([Example("2 3", "5", history=history)])
     assert prompt.text == "Be brief.\n\nQ: Hello\nA: Hi\nQ: 2 3\nA: 5\n"
     assert answers(prompt) == [" 5\n"]
+
+
+@pytest.mark.parametrize(
+    ("template", "following", "text"),
+    [
+        (PLAIN, "Q:", "Q: a\nA: 1\n2\nQ: b\nA: 3\nQ:"),
+        (
+            INSTRUCTION,
+            "### Input",
+            "### Input:\na\n\n### Response:\n1\n2\n### Input:\nb\n\n### Response:\n3\n### Input",
+        ),
+    ],
+)
+def test_an_answer_that_may_hold_line_ends_ends_where_the_next_block_begins(template, following, text):
+    """In a demonstration as in the query, whose answer nothing follows; short answers of the same task too."""
+    prompt = template.render(ending_alike([Example("a", "1\n2"), Example("b", "3")], True))
+    assert prompt.text == text
+    lead, end = template.lead, f"\n{following}"
+    assert answers(prompt) == [f"{lead}1\n2{end}", f"{lead}3{end}"]
+    assert template.stop(several_lines=True) == (end,)
+
+
+def test_what_stands_between_blocks_is_no_answer_s_end():
+    told = Example("b", "3", "Add.", several_lines=True)
+    prompt = PLAIN.render([Example("a", "1\n2", several_lines=True), told])
+    assert answers(prompt) == [" 1\n2\n", " 3\nQ:"]
+
+
+def test_verbatim_rows_have_no_such_end():
+    assert AS_WRITTEN.render([Example("a", "1\n2", several_lines=True)]).text == "a 1\n2\n"
 
 
 @pytest.mark.parametrize("template", [PLAIN, INSTRUCTION, AS_WRITTEN])

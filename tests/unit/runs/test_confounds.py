@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.training import SMALL_SUITE
 
 from keepshot.cli.main import run
 from keepshot.errors import ConfigError, RunError
@@ -22,8 +23,9 @@ from keepshot.tasks.patterns import NONE, Defects
 
 TASKS = ("expressions", "code", "relations", "boolean", "equations")
 SMALL: dict[str, Any] = {
-    "model": "mini", "tasks": ["boolean"], "learning_rates": [1e-3], "steps": [1], "seeds": [0], "examples": 4,
-    "shots": [1, 2], "validation": 2, "test": 3, "train": {"per_device_train_batch_size": 4, "save_strategy": "no"},
+    "model": "mini", "suite": SMALL_SUITE, "tasks": ["boolean"], "learning_rates": [1e-3], "steps": [1], "seeds": [0],
+    "examples": 4, "shots": [1, 2], "validation": 2, "test": 3,
+    "train": {"per_device_train_batch_size": 4, "save_strategy": "no"},
     "evaluate": {"shots": [0, 1], "sets": 2, "queries": 1},
 }  # fmt: skip
 
@@ -194,20 +196,21 @@ def test_a_prompt_that_does_not_fit_is_not_asked() -> None:
 
 
 def test_a_study_from_config_to_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = study.confounds(SMALL, output=tmp_path / "study")
+    config = SMALL | {"model": tiny_base}
+    folder = study.confounds(config, output=tmp_path / "study")
     record = json.loads((folder / "confounds.json").read_text())
     assert record["schema"] == "keepshot.confounds/1"
     assert list(record["tasks"]["boolean"]["settings"]) == [setting.name for setting in settings()]
     assert "### boolean, misleading problems" in (folder / "confounds.md").read_text()
     with pytest.raises(RunError, match="is not empty; add --resume"):
-        study.confounds(SMALL, output=folder)
+        study.confounds(config, output=folder)
     with pytest.raises(RunError, match="differs from this config in test"):
-        study.confounds(SMALL | {"test": 4}, output=folder, resume=True)
+        study.confounds(config | {"test": 4}, output=folder, resume=True)
     # What was written is kept: nobody is asked again.
     monkeypatch.setattr(study, "ask", None)
-    (tmp_path / "config.yaml").write_text(json.dumps(SMALL))
+    (tmp_path / "config.yaml").write_text(json.dumps(config))
     assert run(["patterns", "confounds", str(tmp_path / "config.yaml"), "--output", str(folder), "--resume"]) == 0
     again = json.loads((folder / "confounds.json").read_text())
     assert {**again, "created": ""} == {**record, "created": ""}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.training import SMALL_SUITE
 
 from keepshot.cli.main import run
 from keepshot.errors import ConfigError, DivergedError, RunError
@@ -28,6 +29,7 @@ from keepshot.tasks.read import read_examples
 
 SMALL: dict[str, Any] = {
     "model": "mini",
+    "suite": SMALL_SUITE,
     "tasks": ["parity"],
     "size": "small",
     "methods": ["full"],
@@ -150,8 +152,10 @@ def test_a_training_reads_what_its_seed_draws(tmp_path: Path) -> None:
         experiment._open(config, made, resume=True)
 
 
-def test_a_method_with_a_soft_prompt_is_asked_behind_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = SMALL | {"methods": ["promot"], "output": str(tmp_path / "run"), "test": 2}
+def test_a_method_with_a_soft_prompt_is_asked_behind_it(
+    tiny_base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = SMALL | {"model": tiny_base, "methods": ["promot"], "output": str(tmp_path / "run"), "test": 2}
     prompts = []
 
     def load(name: str, template: str, *, prompt: Path | None = None, **_: object) -> Any:
@@ -190,9 +194,9 @@ def test_a_chat_model_s_answer_ends_with_its_turn(monkeypatch: pytest.MonkeyPatc
     assert (asked, written) == ([("<|im_end|>", "\n")], ["odd"] * 3)
 
 
-def test_the_model_of_a_setting_that_becomes_the_best_is_made_again(tmp_path: Path) -> None:
+def test_the_model_of_a_setting_that_becomes_the_best_is_made_again(tiny_base: str, tmp_path: Path) -> None:
     """The choice is made over all seeds, so that a grid which grows may choose a setting whose model was dropped."""
-    settings = SMALL | {"learning_rates": [1e-4, 3e-4], "output": str(tmp_path / "run")}
+    settings = SMALL | {"model": tiny_base, "learning_rates": [1e-4, 3e-4], "output": str(tmp_path / "run")}
     folder = patterns(load_patterns(settings))
     models = {path.parent.name for path in folder.glob("cells/**/model")}
     assert len(models) == 1
@@ -215,7 +219,7 @@ def test_of_equally_good_numbers_of_shots_the_fewest_count() -> None:
 
 
 def test_shots_that_do_not_fit_the_context_are_left_out_and_named(tmp_path: Path) -> None:
-    settings = SMALL | {"examples": [2, 64], "test": 2, "suite": "mini", "output": str(tmp_path)}
+    settings = SMALL | {"examples": [2, 64], "test": 2, "output": str(tmp_path)}
     config = load_patterns(settings, ["shots=[0, 1, 64]"])  # 64 examples take over 1,400 bytes
     made = material(config, "parity")
     base = base_answers(config, made)
@@ -236,9 +240,7 @@ def test_shots_that_do_not_fit_the_context_are_left_out_and_named(tmp_path: Path
 
 
 def test_from_config_to_page(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = tmp_path / "other.jsonl"
-    other.write_text("".join(f'{{"input": "{number}", "output": "{number % 3}"}}\n' for number in range(20, 40)))
-    settings = SMALL | {"suite": str(other), "examples": [4, 6]}
+    settings = SMALL | {"examples": [4, 6]}
     config = load_patterns(settings, [f"output={tmp_path / 'run'}"])
     said: list[str] = []
     folder = patterns(config, say=said.append)

@@ -412,10 +412,16 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def prepared_run(words: Path, method: Any, folder: Path, **train_fields: Any) -> Preparation:
+def prepared_run(words: Path, method: Any, folder: Path, template: str = "auto", **train_fields: Any) -> Preparation:
     fields = {"max_steps": 20, "per_device_train_batch_size": 8, "use_cpu": True, "bf16": False} | train_fields
     config = load_config(
-        {"model": "mini", "data": {"train": str(words)}, "method": method, "output": str(folder), "train": fields}
+        {
+            "model": "mini",
+            "data": {"train": str(words), "template": template},
+            "method": method,
+            "output": str(folder),
+            "train": fields,
+        }
     )
     return prepare(config, load_target(config.data, config.seed), Suite("upper", SMALL.tasks), RunFolder(folder))
 
@@ -451,10 +457,11 @@ def test_a_stream_of_which_hardly_anything_arrives_is_told_before_the_run(words:
 def test_answers_of_several_lines_without_an_end_of_their_own_are_told(words: Path, tmp_path: Path) -> None:
     lines = tmp_path / "lines.jsonl"
     lines.write_text(words.read_text().replace('"output": "', '"output": "SELECT\\n'))
-    notes = [prepared_run(path, "value", tmp_path / "run").notes for path in (words, lines)]
+    notes = [prepared_run(path, "value", tmp_path / "run", "verbatim").notes for path in (words, lines)]
+    assert prepared_run(lines, "value", tmp_path / "run").notes == prepared_run(words, "value", tmp_path / "run").notes
     told = [note for note in notes[1] if note not in notes[0]]
     assert [note.partition(":")[0] for note in told] == [
-        "Answers hold line ends, and a line end is what ends an answer of the template plain"
+        "Answers hold line ends, and a line end is what ends an answer of the template verbatim"
     ]
 
 

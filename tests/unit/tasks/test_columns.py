@@ -56,14 +56,16 @@ def test_names_may_be_exchanged_and_none_is_lost(names):
 
 
 def test_a_column_that_no_row_has_is_named(path):
-    with pytest.raises(DataError, match="output stands in 'anwser'; .* the columns 'id', 'answer', 'choices', 'question'"):
+    with pytest.raises(
+        DataError, match=r"output stands in 'anwser'; .* the columns 'id', 'answer', 'choices', 'question'"
+    ):
         read_examples(path, columns={"input": "question", "output": "anwser"})
 
 
 def test_a_name_that_no_format_has_is_refused_and_so_is_one_that_this_format_has_not(path):
     with pytest.raises(ConfigError, match=r"says where 'label' stands; rows have input, output, .*conversations"):
         read_examples(path, columns={"label": "answer"})
-    with pytest.raises(ConfigError, match="rows of the format messages have messages$"):
+    with pytest.raises(ConfigError, match=r"rows of the format messages have messages$"):
         read_examples(path, format="messages", columns={"input": "question"})
 
 
@@ -71,7 +73,7 @@ def test_the_named_columns_tell_between_formats(tmp_path):
     row = {"messages": [], "q": "2 + 2", "a": "4", "prompt": "x", "completion": "y"}
     path = tmp_path / "both.jsonl"
     path.write_text(json.dumps(row), encoding="utf-8")
-    with pytest.raises(DataError, match="choose one with data.format"):
+    with pytest.raises(DataError, match=r"choose one with data\.format"):
         read_examples(path)
     assert read_examples(path, columns={"input": "q", "output": "a"}).examples == (Example("2 + 2", "4"),)
 

@@ -10,7 +10,7 @@ from keepshot.cli import show
 from keepshot.cli.compare import compare
 from keepshot.cli.evaluation import evaluate
 from keepshot.cli.probe import probe
-from keepshot.cli.reading import BadRows, Column, Format, bad_rows, named_columns
+from keepshot.cli.reading import Column, Format, OnBadRowOfConfig, named_columns, on_bad_row_override
 from keepshot.cli.rescue import rescue
 
 # Rooms that need torch are imported inside the commands: `keepshot --help` answers at once.
@@ -40,7 +40,7 @@ def tune(
     overrides: Annotated[list[str] | None, typer.Option("--set", help="a.b=c, any number of times.")] = None,
     output: Output = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")] = False,
-    on_bad_row: BadRows = None,
+    on_bad_row: OnBadRowOfConfig = None,
 ) -> None:
     """Fine-tune, keep few-shot ability, and prove it.
 
@@ -49,7 +49,7 @@ def tune(
     from keepshot import runs
     from keepshot.config import load_config
 
-    loaded = load_config(config, [*(overrides or []), *bad_rows(on_bad_row)])
+    loaded = load_config(config, [*(overrides or []), *on_bad_row_override(on_bad_row)])
     with show.evaluation_progress() as progress:
         folder = runs.tune(loaded, output=output, resume=resume, say=show.say, progress=progress)
     _show_report(folder.path)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from keepshot.cli import show
-from keepshot.cli.reading import BadRows, bad_rows
+from keepshot.cli.reading import OnBadRowOfConfig, on_bad_row_override
 from keepshot.errors import ConfigError
 
 
@@ -20,7 +20,7 @@ def compare(
     cell: Annotated[
         int | None, typer.Option("--cell", help="Run this cell alone, from 1; for a cluster's scheduler.")
     ] = None,
-    on_bad_row: BadRows = None,
+    on_bad_row: OnBadRowOfConfig = None,
     as_list: Annotated[bool, typer.Option("--list", help="List the cells, and which of them are there.")] = False,
 ) -> None:
     """Compare methods x learning rates x steps x seeds, and recommend one.
@@ -34,7 +34,7 @@ def compare(
 
     if as_list and cell is not None:
         raise ConfigError("--list and --cell contradict each other; give one of them")
-    loaded = load_comparison(config, [*(overrides or []), *bad_rows(on_bad_row)])
+    loaded = load_comparison(config, [*(overrides or []), *on_bad_row_override(on_bad_row)])
     if output is not None:
         loaded = loaded.model_copy(update={"output": str(output)})
     if as_list:

@@ -15,11 +15,11 @@ Column = Annotated[
 OnBadRow = Annotated[
     Literal["raise", "skip"], typer.Option("--on-bad-row", help="Of data files: stop, or leave out and list.")
 ]
-BadRows = Annotated[str | None, typer.Option("--on-bad-row", help="raise or skip; replaces the config's.")]
+OnBadRowOfConfig = Annotated[str | None, typer.Option("--on-bad-row", help="raise or skip; replaces the config's.")]
 
 
-def bad_rows(given: str | None) -> list[str]:
-    """What `--on-bad-row` sets in a config."""
+def on_bad_row_override(given: str | None) -> list[str]:
+    """What `--on-bad-row` overrides in a config."""
     return [f"data.on_bad_row={given}"] if given else []
 
 

@@ -53,7 +53,7 @@ def load_target(config: DataConfig, seed: int) -> TargetData:
     def read(source: str) -> tuple[Example, ...]:
         dataset = read_examples(source, format=config.format, columns=config.columns, on_bad_row=config.on_bad_row)
         skipped.extend(dataset.skipped)
-        notes.extend(left_out(dataset))
+        notes.extend(unused_notes(dataset))
         return dataset.examples
 
     if config.train.startswith(BUILTIN):
@@ -131,7 +131,7 @@ def evaluation_suite(config: RunConfig, target: TargetData) -> tuple[Suite, tupl
     return Suite(suite.name, (*suite.tasks, *own)), skipped, ()
 
 
-def left_out(dataset: Dataset) -> list[str]:
+def unused_notes(dataset: Dataset) -> list[str]:
     """What of usable rows is not used, as notes of a report."""
     notes = []
     if dataset.unused:

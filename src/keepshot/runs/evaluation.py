@@ -45,7 +45,7 @@ from keepshot.prompts import Row, TemplateName, choose_template, encode
 from keepshot.runs.data import TargetData, load_suites
 from keepshot.runs.processes import processes
 from keepshot.strategies.soft_prompt import load_prompt
-from keepshot.tasks.example import Suite
+from keepshot.tasks.example import Suite, hold_line_ends
 
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
@@ -268,7 +268,8 @@ def _first_prompts(subject: Subject, suite: Suite) -> list[Row]:
 
 def asked_digest(suite: Suite, plan: EvaluationPlan, template: str, context_length: int) -> str:
     """Identifies what an evaluation asks: equal digests make equal prompts, for models with the same tokenizer."""
-    return digest((DRAWING, suite.tasks, plan, template, context_length))
+    several = [task.name for task in suite.tasks if hold_line_ends((*task.examples, *task.pool))]
+    return digest((DRAWING, suite.tasks, plan, template, context_length, *_ending_otherwise(several)))
 
 
 def digest(value: object) -> str:
@@ -278,7 +279,12 @@ def digest(value: object) -> str:
 
 def training_digest(target: TargetData) -> str:
     """A digest of the rows that a run trains on and watches."""
-    return digest((target.train, target.validation))
+    return digest((target.train, target.validation, *_ending_otherwise(any(row.several_lines for row in target.train))))
+
+
+def _ending_otherwise(several_lines: object) -> tuple[object, ...]:
+    """What tells folders apart whose answers of several lines ended with a line; all other folders stay as they are."""
+    return ("answers end where the next block begins", several_lines) if several_lines else ()
 
 
 def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:

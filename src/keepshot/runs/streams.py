@@ -7,7 +7,7 @@ from pathlib import Path
 from keepshot.config import RunConfig, SourceConfig
 from keepshot.episodes import InstructedUniverse, KShot, Mixture, Sampler, SelfAnchors, Universe, ZeroShot
 from keepshot.errors import ConfigError, DataError
-from keepshot.runs.data import TargetData, answers_of, left_out, load_suites
+from keepshot.runs.data import TargetData, answers_of, load_suites, unused_notes
 from keepshot.runs.retrieval import context_sampler
 from keepshot.runs.training import Encoder
 from keepshot.strategies import TARGET, StreamSpec
@@ -99,7 +99,7 @@ def _file_sampler(
     path, on_bad_row = source.path, config.data.on_bad_row
     if spec.sampler == "zero-shot":
         dataset = read_examples(path, columns=source.columns, on_bad_row=on_bad_row)
-        notes += left_out(dataset)
+        notes += unused_notes(dataset)
         tasks: tuple[Task, ...] = (as_task(path, dataset.examples),)
         skipped = dataset.skipped
     else:

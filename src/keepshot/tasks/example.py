@@ -39,7 +39,7 @@ class Example:
     options: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     history: tuple[Turn, ...] = ()
-    several_lines: bool = field(default=False, repr=False)  # follows from the others' outputs: no digest holds it
+    several_lines: bool = field(default=False, repr=False)  # follows from the outputs of all
 
     @property
     def answers(self) -> tuple[str, ...]:

@@ -57,6 +57,7 @@ def test_list_says_which_cells_are_there(config: str, capsys: pytest.CaptureFixt
         (["--set", "method=full"], "config key method is unknown; did you mean methods?"),
         (["--set", "methods=[value]"], "methods lacks full"),
         (["--set", "data.train=./missing.jsonl"], "missing"),
+        (["--on-bad-row", "ignore"], "config key data.on_bad_row: input should be 'raise' or 'skip'"),
         (["--set", "methods=[full, [value, general]]", "--set", "model=./no", "--set", "suite=mini"], "./no"),
     ],
 )

@@ -169,6 +169,14 @@ def test_bad_rows_can_be_left_out_and_are_said(
     assert "parity.jsonl:61" in capsys.readouterr().out
 
 
+def test_columns_of_the_suite_s_files_may_be_named(asked: Evaluations, suite: list[str]) -> None:
+    for file in Path(suite[1]).iterdir():
+        file.write_text(file.read_text().replace('"input"', '"question"'))
+    assert run(["eval", "A", *suite, *QUICK]) == 1
+    assert run(["eval", "A", *suite, *QUICK, "--column", "input=question"]) == 0
+    assert [len(task.examples) for task in asked.settings["suite"].tasks] == [60, 60]
+
+
 def test_answers_are_remembered_where_the_user_says(
     asked: Evaluations, suite: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,17 @@ def test_probe(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert "mini on mini:misspelt, 6 queries behind 3 examples" in said
 
 
+def test_a_file_whose_columns_are_called_otherwise(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    file = tmp_path / "sums.jsonl"
+    file.write_text("".join(f'{{"q": "{n}", "a": "{n % 3}"}}\n' for n in range(60)) + '{"q": "60"}\n')
+    asked = ["probe", "mini", "--data", str(file), "--queries", "2", "--shots", "3", "--column", "input=q"]
+    assert run([*asked, "--column", "output=a"]) == 1
+    assert f"{file}:61: output is missing" in " ".join(capsys.readouterr().err.split())
+    assert run([*asked, "--column", "output=a", "--on-bad-row", "skip"]) == 0
+    assert run([*asked, "--column", "answer=a"]) == 1
+    assert "columns says where 'answer' stands" in capsys.readouterr().err
+
+
 def test_what_was_moved(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     model = load_model("mini", device="cpu")
     with torch.no_grad():
@@ -66,9 +77,10 @@ def test_what_cannot_be_asked(arguments: list[str], message: str, capsys: pytest
 
 def test_a_store(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     store, output = tmp_path / "store.jsonl", tmp_path / "adapted.json"
-    store.write_text('{"input": "qqjjxx", "output": "vb"}\n')
+    store.write_text('{"new": "qqjjxx", "output": "vb"}\n{"new": "qqjjxx"}\n')
+    named = ["--column", "input=new", "--on-bad-row", "skip"]
     asked = ["--data", "mini:misspelt", "--store", str(store), "--sets", "1", "--queries", "5", "--shots", "2"]
-    assert run(["eval", "mini", "--context", "retrieved", *asked, "--output", str(output)]) == 0
+    assert run(["eval", "mini", "--context", "retrieved", *asked, *named, "--output", str(output)]) == 0
     said = capsys.readouterr().out
     record = json.loads(output.read_text())
     assert (record["schema"], record["stored"], record["shots"]) == ("keepshot.adaptation/1", 1, 2)

@@ -50,21 +50,25 @@ def test_a_run_folder_needs_no_options(asked: dict[str, Any], capsys: pytest.Cap
 
 def test_every_option_arrives(asked: dict[str, Any]) -> None:
     options = (
-        "--output out --data d.jsonl --validation v.jsonl --test t.jsonl --format alpaca --template chat --on-bad-row "
-        "skip --suite s --validation-suite v --max-loss 0.02 --steps 5 --no-groups --shots 8,0 --sets 3 --queries 7 "
-        "--search-sets 2 --search-queries 6 --seed 9"
+        "--output out --data d.jsonl --validation v.jsonl --test t.jsonl --format alpaca --template chat "
+        "--column input=question --on-bad-row skip --suite s --validation-suite v --max-loss 0.02 --steps 5 "
+        "--no-groups --shots 8,0 --sets 3 --queries 7 --search-sets 2 --search-queries 6 --seed 9"
     )
     assert run(["rescue", "org/base", "org/tuned", *options.split()]) == 0
     assert asked["data"] == DataConfig(
-        train="d.jsonl", validation="v.jsonl", test="t.jsonl", format="alpaca", template="chat", on_bad_row="skip"
-    )
+        train="d.jsonl", validation="v.jsonl", test="t.jsonl", format="alpaca", template="chat", on_bad_row="skip",
+        columns={"input": "question"},
+    )  # fmt: skip
     assert asked["settings"] == RescueSettings(
         suite="s", validation_suite="v", max_loss=0.02, steps=5, by_group=False, shots=(0, 8), sets=3, queries=7,
         search_sets=2, search_queries=6, seed=9,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("option", [["--test", "t"], ["--validation", "v"], ["--template", "chat"], ["--format", "x"]])
+@pytest.mark.parametrize(
+    "option",
+    [["--test", "t"], ["--validation", "v"], ["--template", "chat"], ["--format", "x"], ["--column", "input=q"]],
+)
 def test_options_of_the_data_need_data(option: list[str], asked: dict[str, Any], capsys: pytest.CaptureFixture) -> None:
     assert run(["rescue", "mini", "runs/broken", *option]) == 1
     assert "--data" in capsys.readouterr().err

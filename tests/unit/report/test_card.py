@@ -66,6 +66,19 @@ def test_a_soft_prompt_is_put_before_the_model_for_the_target_alone(
     assert "without the prompt, for everything else" in card
 
 
+def test_a_card_says_at_what_to_stop(numbers: dict[str, Any], make_run) -> None:
+    card = card_of(numbers | {"prompt": {"template": "plain", "stop": ["\nQ:", "`x`"]}}, make_run)
+    assert 'stop_strings=["\\nQ:", "\\u0060x\\u0060"]' in card
+    [code] = [one for one in MARKDOWN.parse(card) for one in one.children or [] if "stop_strings" in one.content]
+    assert code.type == "code_inline"
+
+
+def test_a_card_of_a_report_that_does_not_say_where_answers_end_guesses_nothing(
+    numbers: dict[str, Any], make_run
+) -> None:
+    assert "stop_strings" not in card_of(numbers, make_run)
+
+
 def test_a_card_without_a_soft_prompt_speaks_of_none(numbers: dict[str, Any], make_run) -> None:
     assert "on_target" not in card_of(numbers, make_run)
 

@@ -408,6 +408,8 @@ def test_tests_leave_the_user_s_answers_alone():
 def test_a_saved_evaluation_comes_back_unless_it_asked_something_else(tmp_path, alone):
     path, items = tmp_path / "eval.json", tmp_path / "items.parquet"
     asked = asked_digest(SUITE, PLAN, "plain", 512)
+    several = replace(SUITE.tasks[0], pool=(Example("a", "b\nc"),))
+    assert asked_digest(replace(SUITE, tasks=(several, *SUITE.tasks[1:])), PLAN, "plain", 512) != asked
     save_evaluation(alone[0], asked, path, items)
     assert load_evaluation(path, items, SUITE, PLAN, asked) == alone[0]
     for other in (

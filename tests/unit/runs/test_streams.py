@@ -72,6 +72,17 @@ def test_a_task_with_rows_to_show_is_trained_on_these_and_not_on_its_test_rows(t
         build_sampler(ICL, asked, load_target(asked.data, 0), (*held_out, task), ENCODER)
 
 
+@pytest.mark.parametrize("spec", [GENERAL, ICL], ids=lambda spec: spec.name)
+def test_a_source_may_call_its_columns_otherwise(spec: StreamSpec, tmp_path: Path) -> None:
+    file = tmp_path / "next.jsonl"
+    file.write_text("".join(f'{{"q": "{n}", "a": "{n + 1}", "id": {n}}}\n' for n in range(40)))
+    asked = config(**{spec.source: [{"path": str(file), "columns": {"input": "q", "output": "a"}}]})
+    found, notes = build_sampler(spec, asked, load_target(asked.data, 0), builtin_suite().tasks, ENCODER)
+    seen = {(one.input, one.output) for index in range(200) for one in found.draw(index).examples}
+    assert seen == {(str(n), str(n + 1)) for n in range(40)}
+    assert notes == ([f"Columns of {file} that are not used: id."] if spec is GENERAL else [])
+
+
 DIGESTS = """
 import json, sys
 from pathlib import Path

@@ -1,6 +1,8 @@
 """Files that call their columns otherwise than a format does."""
 
 import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow
 import pytest
@@ -14,9 +16,7 @@ from keepshot.errors import ConfigError, DataError
 from keepshot.runs.data import load_suites, load_target
 from keepshot.tasks.check import check_data
 from keepshot.tasks.example import Example
-from keepshot.tasks.formats import COLUMNS
 from keepshot.tasks.read import read_examples
-from keepshot.tasks.rows import raw_rows
 
 ASKED = {"input": "question", "output": "answer", "options": "choices"}
 ROWS = [{"id": n, "question": f"{n} + 1", "answer": str(n + 1), "choices": [str(n + 1), "0"]} for n in range(30)]
@@ -43,10 +43,7 @@ def test_every_kind_of_file_is_read_under_the_formats_names(path, tmp_path):
 @given(st.permutations(["a", "b", "input", "output"]))
 def test_names_may_be_exchanged_and_none_is_lost(names):
     """Whatever the file's own columns are called, the two named ones are read and the others stand aside."""
-    import tempfile
-    from pathlib import Path
-
-    with tempfile.TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder:
         file = Path(folder, "x.jsonl")
         file.write_text(json.dumps({name: f"text of {name}" for name in names}), encoding="utf-8")
         found = read_examples(file, columns={"input": names[0], "output": names[1]})
@@ -131,8 +128,3 @@ def test_the_command_lines_form():
     ):
         with pytest.raises(ConfigError, match=message):
             named_columns(given_)
-
-
-def test_rows_without_names_are_untouched(path):
-    assert list(raw_rows(path)) == list(raw_rows(path, {}))
-    assert "system" in COLUMNS

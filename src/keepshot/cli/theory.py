@@ -111,12 +111,15 @@ def contexts(
 
     Example: keepshot theory contexts --output runs/contexts
     """
-    from keepshot.theory.context_figure import context_table, write_contexts
+    from keepshot.theory.context_figure import check_output, context_table, end_points, write_contexts
 
-    for line in context_table():
+    if output is not None:
+        check_output(output)
+    ends = end_points()
+    for line in context_table(ends):
         show.say(line)
     if output is not None:
-        write_contexts(output)
+        write_contexts(output, ends)
         show.say(f"written: {output}")
 
 

@@ -1,6 +1,7 @@
 """Which rows validate: a keyed split that never puts one input on both sides."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from keepshot.errors import ConfigError, DataError
 from keepshot.keys import key
@@ -15,7 +16,12 @@ def input_key(example: Example) -> int:
         True
     """
     parts = [example.instruction, *(part for turn in example.history for part in (turn.role, turn.content))]
-    return key(*(" ".join(part.casefold().split()) for part in (*parts, example.input)))
+    return _text_key((*parts, example.input))
+
+
+@lru_cache(1 << 14)  # every set of demonstrations goes through all examples of a task anew
+def _text_key(parts: tuple[str, ...]) -> int:
+    return key(*(" ".join(part.casefold().split()) for part in parts))
 
 
 def split_validation(

@@ -15,36 +15,50 @@ from keepshot.theory.contexts import KINDS, MODELS, NOISE, ONE_PARAPHRASE, RANDO
 from keepshot.theory.drawing import save
 
 SCHEMA = "keepshot.contexts/1"
+EndPoints = dict[str, np.ndarray]
+"""Parameters by model: kinds x 3."""
 SIMILARITIES = np.linspace(0.0, 1.0, 41)
 _COLOURS = (BEFORE, "#c2410c", "#0f766e", "#7e22ce", "#0b64c0", "#6aa5e8")
 _LABELS = {"R": "Model R (binding and matching)", "B": "Model B (choice and gate)"}
 
 
-def context_table() -> Iterator[str]:
+def end_points() -> EndPoints:
+    """Where training on each kind of context ends, by model; some seconds."""
+    return {name: trained(model) for name, model in MODELS.items()}
+
+
+def context_table(ends: EndPoints) -> Iterator[str]:
     """Markdown: of every kind of context, what training on it leads to, in both models."""
     of_each = " | ".join(f"{name}: unrelated | {name}: one paraphrase | its weight" for name in MODELS)
     yield f"| trained on | {of_each} |"
     yield "|---|---|---|---|---|---|---|"
     columns = []
-    for model in MODELS.values():
-        parameters = trained(model)
-        apart, _ = on_test(model, parameters, RANDOM)
-        mixed, weights = on_test(model, parameters, ONE_PARAPHRASE)
+    for name, parameters in ends.items():
+        apart, _ = on_test(MODELS[name], parameters, RANDOM)
+        mixed, weights = on_test(MODELS[name], parameters, ONE_PARAPHRASE)
         columns += [(apart, 3), (mixed, 3), (weights[:, 1], 2)]
     for place, kind in enumerate(KINDS.names):
         cells = [f"{values[place]:.{digits}f}".removeprefix("0") for values, digits in columns]
         yield f"| {kind} | {' | '.join(cells)} |"
 
 
-def write_contexts(output: Path) -> None:
-    """Write the figure (PNG, SVG), its data (CSV) and the end points (`contexts.json`) to a new folder.
+def check_output(output: Path) -> None:
+    """Before anything is trained.
 
     Raises:
         RunError: The folder is there and holds something else.
     """
     if output.exists() and not (output / "contexts.json").is_file() and (not output.is_dir() or any(output.iterdir())):
         raise RunError(f"{output} is there and holds no contexts.json; name a new folder with --output")
-    ends = {name: trained(model) for name, model in MODELS.items()}
+
+
+def write_contexts(output: Path, ends: EndPoints) -> None:
+    """Write the figure (PNG, SVG), its data (CSV) and the end points (`contexts.json`) to a new folder.
+
+    Raises:
+        RunError: The folder is there and holds something else.
+    """
+    check_output(output)
     with new_folder(output) as folder:
         save(_figure(ends), folder, "contexts")
         write_text(folder / "contexts.csv", _csv(ends))
@@ -65,7 +79,7 @@ def _sweep(name: str, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array([errors for errors, _ in found]).T, np.array([weights[:, 1] for _, weights in found]).T
 
 
-def _figure(ends: dict[str, np.ndarray]) -> Figure:
+def _figure(ends: EndPoints) -> Figure:
     with style():
         figure = Figure(figsize=(9.2, 6.2), layout="constrained")
         axes = figure.subplots(len(ends), 2, squeeze=False)
@@ -87,7 +101,7 @@ def _figure(ends: dict[str, np.ndarray]) -> Figure:
     return figure
 
 
-def _csv(ends: dict[str, np.ndarray]) -> str:
+def _csv(ends: EndPoints) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("model", "trained on", "similarity", "error", "weight of the similar example"))

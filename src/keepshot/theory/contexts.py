@@ -7,6 +7,7 @@ A target y is predicted from an estimate h in the weights and from the labels of
 With y ~ GP(0, s) and s_ij = s_i s_j the expected squared error is exactly
 
     L = a_0^2 sigma_w^2 + sum_ij a_i a_j (s_ij - s_i - s_j + 1)
+      = a_0^2 sigma_w^2 + (sum_i a_i (1 - s_i))^2 + sum_i a_i^2 (1 - s_i^2)
 
 | symbol | meaning | shape | name here |
 |---|---|---|---|
@@ -127,12 +128,10 @@ def errors(weights: Array, similarities: Float[np.ndarray, "... k"], noise: floa
         >>> float(errors(np.array([1.0, 0, 0]), np.zeros(2)))    # the estimate alone
         0.3
     """
-    s = similarities
-    alike = s[..., :, None] * s[..., None, :]
-    alike = np.where(np.eye(s.shape[-1], dtype=bool), 1.0, alike)
-    cost = alike - s[..., :, None] - s[..., None, :] + 1
     of_labels = weights[..., 1:]
-    return np.asarray(weights[..., 0] ** 2 * noise + np.einsum("...i,...ij,...j->...", of_labels, cost, of_labels))
+    shared = (of_labels * (1 - similarities)).sum(-1)
+    own = (of_labels**2 * (1 - similarities**2)).sum(-1)
+    return np.asarray(weights[..., 0] ** 2 * noise + shared**2 + own)
 
 
 def losses(model: Model, parameters: Array, contexts: Contexts, noise: float = NOISE) -> Array:

@@ -12,7 +12,19 @@ from rich.text import Text
 
 from keepshot.errors import RunError
 from keepshot.files import write_text
-from keepshot.report.drawing import AFTER, INK, MUTED, PAPER, as_svg, cut, label_ends, panel, percent_axis, style
+from keepshot.report.drawing import (
+    AFTER,
+    INK,
+    METHOD_WIDTH,
+    MUTED,
+    PAPER,
+    as_svg,
+    cut,
+    label_ends,
+    panel,
+    percent_axis,
+    style,
+)
 from keepshot.report.page import fill
 from keepshot.report.record import Estimate, Report, read_report
 from keepshot.report.tables import Table
@@ -125,7 +137,7 @@ def _link(folder: Path, output: Path) -> str:
 def _placed(reports: Sequence[Report]) -> list[tuple[str, Estimate, Estimate]]:
     """Label, gain and retention of the runs that have both; a label starts with the run's row in the table."""
     return [
-        (f"{number} {cut(report.method, 16)}", report.gain, report.retention.estimate)
+        (f"{number} {cut(report.method, METHOD_WIDTH)}", report.gain, report.retention.estimate)
         for number, report in enumerate(reports, start=1)
         if report.gain is not None and report.retention.estimate is not None
     ]

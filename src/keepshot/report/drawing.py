@@ -23,6 +23,8 @@ VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper", BEFORE: "
 """Colour in the figure -> CSS variable of the page. Blue on grey is told apart by every kind of colour vision."""
 
 WIDTH_IN = 5.0
+METHOD_WIDTH = 24
+"""Letters of a method's name beside a figure: the default's has 20."""
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 9.5,

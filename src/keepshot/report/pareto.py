@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from keepshot.report.comparison import Comparison, MethodFigures, TargetFigures
-from keepshot.report.drawing import AFTER, INK, MUTED, PAPER, cut, label_ends, panel, percent_axis, style
+from keepshot.report.drawing import AFTER, INK, METHOD_WIDTH, MUTED, PAPER, cut, label_ends, panel, percent_axis, style
 
 NUM_NAMED = 12
 """Names that fit beside the figure; of more methods the points only show their numbers."""
@@ -45,7 +45,7 @@ def front_figure(found: Comparison, target: TargetFigures | None, methods: Seque
         _front(axis, [method for _, method in placed if method.on_front])
         for number, method in placed:
             _point(axis, number, method)
-        names = [(_kept(method), f"{number} {cut(method.name, 18)}", INK) for number, method in placed]
+        names = [(_kept(method), f"{number} {cut(method.name, METHOD_WIDTH)}", INK) for number, method in placed]
         label_ends(axis, names if len(methods) <= NUM_NAMED else [], axis.get_xlim()[1])
     return figure
 

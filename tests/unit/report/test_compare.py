@@ -9,6 +9,7 @@ from rich.console import Console
 from keepshot.errors import RunError
 from keepshot.report.compare import compare_page, compare_table
 from keepshot.report.render import render
+from keepshot.strategies.named import RECOMMENDED
 
 
 @pytest.fixture
@@ -70,6 +71,12 @@ def test_a_run_without_zero_shots_stays_in_the_table(
     assert ">1 query-key</text>" not in text
     assert ">2 value+icl-mix</text>" in text
     assert "<svg" not in compare_page([unasked], tmp_path / "one.html").read_text(encoding="utf-8")
+
+
+def test_the_name_of_the_recommended_method_stands_in_full(numbers: dict[str, Any], make_run, tmp_path: Path) -> None:
+    name = "+".join(RECOMMENDED)
+    page = compare_page([make_run(numbers | {"method": name}, "recommended")], tmp_path / "compare.html")
+    assert f">1 {name}</text>" in page.read_text(encoding="utf-8")
 
 
 def test_many_runs_are_drawn_by_number(runs: list[Path], tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from keepshot.runs.rescue import RescueSettings, rescue
     from keepshot.tasks.check import check_data
     from keepshot.tasks.example import Example, Suite, Task, Turn
-    from keepshot.tasks.read import read_examples, read_suite, read_task
+    from keepshot.tasks.read import read_examples, read_task
+    from keepshot.tasks.suite_files import read_suite
 
 # Names are imported when they are asked for: `import keepshot` loads no torch.
 _HOMES = {
@@ -46,7 +47,8 @@ _HOMES = {
     "keepshot.runs.patterns": ("patterns",),
     "keepshot.tasks.check": ("check_data",),
     "keepshot.tasks.example": ("Example", "Suite", "Task", "Turn"),
-    "keepshot.tasks.read": ("read_examples", "read_suite", "read_task"),
+    "keepshot.tasks.read": ("read_examples", "read_task"),
+    "keepshot.tasks.suite_files": ("read_suite",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -9,9 +9,10 @@ from keepshot.errors import ConfigError, DataError
 from keepshot.tasks.builtin import builtin_suite, builtin_target
 from keepshot.tasks.example import Example, Suite, Task, ending_alike, hold_line_ends
 from keepshot.tasks.own_inputs import FEWEST_INPUTS, own_input_tasks
-from keepshot.tasks.read import Dataset, OnBadRow, as_task, read_examples, read_suite, task_name
+from keepshot.tasks.read import Dataset, OnBadRow, as_task, read_examples, task_name
 from keepshot.tasks.rows import ALL_AS_NAMED, BadRow
 from keepshot.tasks.split import input_key, shared_inputs, split_validation
+from keepshot.tasks.suite_files import read_suite
 
 BUILTIN = "mini:"
 

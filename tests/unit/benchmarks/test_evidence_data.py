@@ -7,7 +7,8 @@ import pytest
 from benchmarks.evidence_data import SOURCES, Row, Source, converted, hub_rows, write_data
 
 from keepshot.errors import DataError
-from keepshot.tasks.read import read_examples, read_suite
+from keepshot.tasks.read import read_examples
+from keepshot.tasks.suite_files import read_suite
 
 TEXTS = [f"{word} number {n}" for n in range(30) for word in ("amber", "birch")]
 

@@ -10,7 +10,8 @@ from tests.architectures import ARCHITECTURES
 from keepshot.errors import DataError
 from keepshot.runs.comparison_config import load_comparison
 from keepshot.strategies import apply_trainable, resolve_method
-from keepshot.tasks.read import read_examples, read_suite
+from keepshot.tasks.read import read_examples
+from keepshot.tasks.suite_files import read_suite
 
 RECIPE = Path(__file__).parents[3] / "recipes" / "mmlu.yaml"
 

@@ -27,7 +27,7 @@ from keepshot.runs.evaluation import default_cache, evaluate, training_digest
 from keepshot.runs.rescue import Rescued, RescueSettings, rescue
 from keepshot.runs.rescue_setup import set_up
 from keepshot.tasks.builtin import builtin_suite
-from keepshot.tasks.read import read_suite
+from keepshot.tasks.suite_files import read_suite
 
 module = import_module("keepshot.runs.rescue")  # its function of the same name may hide it
 

@@ -20,7 +20,7 @@ from keepshot.tasks.example import Example, Wording
 from keepshot.tasks.lm_eval import documents, lm_eval_task, load_task_file
 from keepshot.tasks.lm_eval.source import Source
 from keepshot.tasks.lm_eval.task_file import TaskFile
-from keepshot.tasks.read import read_suite
+from keepshot.tasks.suite_files import read_suite
 
 DOCS = Path(__file__).parents[3] / "docs/lm-eval.md"
 

@@ -9,7 +9,8 @@ from pyarrow import parquet
 
 from keepshot.errors import ConfigError, DataError
 from keepshot.tasks.example import Example
-from keepshot.tasks.read import as_task, read_examples, read_suite, read_task
+from keepshot.tasks.read import as_task, read_examples, read_task
+from keepshot.tasks.suite_files import read_suite
 
 DOCS = Path(__file__).parents[3] / "docs/data.md"
 

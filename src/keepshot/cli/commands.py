@@ -213,8 +213,8 @@ def mini_card(
     Example: keepshot mini card
     """
     from keepshot.files import read_json
-    from keepshot.models.load import model_source
     from keepshot.models.mini_card import CARD, card_tables
+    from keepshot.models.source import model_source
 
     card = read_json((folder or Path(model_source("mini"))) / CARD)
     show.say(

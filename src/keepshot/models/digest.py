@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from keepshot.models.load import adapter_base, model_folder
+from keepshot.models.source import adapter_base, model_folder
 
 _READ = (
     "config.json",

@@ -24,17 +24,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from keepshot.errors import ModelError
-from keepshot.models.load import (
-    CausalLM,
-    adapter_base,
-    attach_adapter,
-    base_dtype,
-    base_name,
-    detach_adapter,
-    load_model,
-    quiet,
-)
+from keepshot.models.load import CausalLM, attach_adapter, base_dtype, detach_adapter, load_model, quiet
 from keepshot.models.roles import FAMILIES, Part, Role, mask, roles
+from keepshot.models.source import adapter_base, base_name
 
 Group = Literal["query+key", "value+output", "mlp", "rest", "all"]
 GROUPS: Mapping[Group, tuple[Role, ...]] = {

@@ -1,24 +1,17 @@
-"""Loading models and tokenizers: the bundled mini, a local folder or a hub id; safetensors only, no remote code.
+"""Loading models and tokenizers: safetensors only, no remote code.
 
-A name is first resolved to a folder, the folder is checked, and only then is anything built from it.
+A name is first resolved to a folder (`keepshot.models.source`), the folder is checked, and only then is anything built
+from it.
 """
 
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    StrictDataclassError,
-)
+from huggingface_hub.errors import StrictDataclassError
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTuner
 from safetensors import SafetensorError
@@ -34,14 +27,11 @@ from transformers import (
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from keepshot.errors import ConfigError, ModelError, RunError
-from keepshot.files import read_json
+from keepshot.errors import ConfigError, ModelError
 from keepshot.models.precision import stored_dtype
+from keepshot.models.source import base_in, base_name, first_line, model_folder, read_settings
 
 CausalLM: TypeAlias = PreTrainedModel | PeftModel
-
-MINI = "mini"
-"""Name of the bundled model; a folder of that name is written `./mini`."""
 
 DEFAULT_CONTEXT = 2048
 """Tokens, where a config states no limit (ALiBi models such as BLOOM and MPT, most of which were trained on 2,048)."""
@@ -50,47 +40,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length", "n_ctx")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
-_DOWNLOADED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-# Sub-folders and `consolidated*` hold the same weights again in other formats.
-_NOT_DOWNLOADED = ["*/*", "consolidated*"]
 _BROKEN = (OSError, ValueError, TypeError, KeyError, RuntimeError, ImportError, SafetensorError, StrictDataclassError)
-
-
-def model_source(name: str) -> str:
-    """Where a model's files are: a folder for `mini` and for local folders, else the hub id as given.
-
-    Raises:
-        ModelError: `name` is written like a path and is no folder, or is no valid hub id.
-
-    Example:
-        >>> model_source("org/some-model")
-        'org/some-model'
-    """
-    if name == MINI:
-        return str(Path(__file__).with_name("mini"))
-    path = Path(name).expanduser()
-    if name and path.is_dir():
-        return str(path)
-    if path.is_file():
-        raise ModelError(f"{name} is a file; name the folder that holds config.json or adapter_config.json")
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith("."):
-        raise ModelError(
-            f"{name!r} is no folder; name {MINI!r}, a model or adapter folder, or a hub id such as org/name"
-        )
-    return name
-
-
-def base_name(name: str) -> str:
-    """The name under which an adapter or a model card refers to a model: `mini`, a hub id, or a folder's full path.
-
-    Example:
-        >>> base_name("mini")
-        'mini'
-    """
-    source = model_source(name)
-    if name == MINI or not Path(source).is_dir():
-        return name
-    return str(Path(source).resolve())
 
 
 def load_model(
@@ -123,24 +73,10 @@ def load_model(
     folder = model_folder(name)
     if not (folder / "adapter_config.json").is_file():
         return _load_causal_lm(name, folder, _dtype(dtype, name, target), attention, progress).to(target)
-    base = load_model(_adapter_base(folder), dtype=dtype, device=target, attention=attention, progress=progress)
+    base = load_model(base_in(folder), dtype=dtype, device=target, attention=attention, progress=progress)
     if isinstance(base, PeftModel):
         raise ModelError(f"{name} is an adapter on {base.name_or_path}, itself an adapter; merge that one first")
     return _load_adapter(name, folder, base)
-
-
-def adapter_base(name: str) -> str | None:
-    """The base that an adapter names, as `base_name` writes it; None where `name` is no adapter.
-
-    Raises:
-        ModelError: As `load_model`.
-
-    Example:
-        >>> adapter_base("mini") is None
-        True
-    """
-    folder = model_folder(name)
-    return base_name(_adapter_base(folder)) if (folder / "adapter_config.json").is_file() else None
 
 
 def attach_adapter(base: PreTrainedModel, name: str) -> PeftModel:
@@ -172,13 +108,13 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     folder = model_folder(name)
     if not any((folder / file).is_file() for file in _TOKENIZER_FILES):
         if (folder / "adapter_config.json").is_file():
-            return load_tokenizer(_adapter_base(folder))
+            return load_tokenizer(base_in(folder))
         raise ModelError(f"{name} holds no tokenizer; save one beside the model (tokenizer.save_pretrained)")
     with quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         except _BROKEN as error:
-            raise ModelError(f"cannot load the tokenizer of {name}: {_first_line(error)}") from error
+            raise ModelError(f"cannot load the tokenizer of {name}: {first_line(error)}") from error
     if not tokenizer.is_fast:
         raise ModelError(f"the tokenizer of {name} gives no offsets; keepshot needs one with a tokenizer.json")
     tokenizer.name_or_path = base_name(name)
@@ -200,8 +136,8 @@ def base_dtype(name: str) -> torch.dtype:
     """
     folder = model_folder(name)
     if (folder / "adapter_config.json").is_file():
-        return base_dtype(_adapter_base(folder))
-    config = _read(folder / "config.json")
+        return base_dtype(base_in(folder))
+    config = read_settings(folder / "config.json")
     declared = config.get("dtype") or config.get("torch_dtype")
     if declared in DTYPES:
         return DTYPES[declared]
@@ -223,41 +159,6 @@ def context_length(model: CausalLM) -> int:
     return next((length for length in stated if isinstance(length, int) and length > 0), DEFAULT_CONTEXT)
 
 
-def model_folder(name: str) -> Path:
-    """The folder of a model's files, downloaded where `name` is a hub id, and known to be a model or an adapter."""
-    source = model_source(name)
-    folder = Path(source)
-    if not folder.is_dir():
-        try:
-            folder = Path(snapshot_download(source, allow_patterns=_DOWNLOADED, ignore_patterns=_NOT_DOWNLOADED))
-        except GatedRepoError as error:
-            raise ModelError(f"{name} is gated on the hub; accept its terms there and run `hf auth login`") from error
-        except (RepositoryNotFoundError, HFValidationError) as error:
-            raise ModelError(
-                f"{name} is no folder, and no model on the hub that you may see (`hf auth login`)"
-            ) from error
-        except LocalEntryNotFoundError as error:
-            raise ModelError(
-                f"{name} is no folder, and neither the hub nor a complete local copy can be reached; "
-                f"go online once, or name {MINI!r} or a model folder"
-            ) from error
-        except OSError as error:
-            raise ModelError(f"cannot download {name}: {_first_line(error)}") from error
-    if not any((folder / file).is_file() for file in ("config.json", "adapter_config.json")):
-        inside = [folder / part for part in ("model", "adapter") if (folder / part).is_dir()]
-        hint = f"; did you mean {inside[0]}?" if inside else ""
-        raise ModelError(f"{name} is no model folder: it holds neither config.json nor adapter_config.json{hint}")
-    return folder
-
-
-def _adapter_base(folder: Path) -> str:
-    config = folder / "adapter_config.json"
-    base = _read(config).get("base_model_name_or_path")
-    if not isinstance(base, str) or not base:
-        raise ModelError(f"{config} names no base_model_name_or_path; write the base model's name there")
-    return base
-
-
 def _load_causal_lm(
     name: str, folder: Path, dtype: torch.dtype, attention: str | None, progress: bool
 ) -> PreTrainedModel:
@@ -275,7 +176,7 @@ def _load_causal_lm(
                 output_loading_info=True,
             )
         except _BROKEN as error:
-            raise ModelError(f"cannot load {name}: {_first_line(error)}") from error
+            raise ModelError(f"cannot load {name}: {first_line(error)}") from error
     # transformers fills absent weights with random numbers and only logs it.
     if missing := sorted(report["missing_keys"]):
         raise ModelError(f"{name} is incomplete: {len(missing)} parameters are not in its files, {missing[0]} for one")
@@ -290,7 +191,7 @@ def _load_adapter(name: str, folder: Path, base: PreTrainedModel) -> PeftModel:
         try:
             model = PeftModel.from_pretrained(base, folder, torch_device=str(base.device))
         except (*_BROKEN, UserWarning) as error:
-            raise ModelError(f"cannot load the adapter {name}: {_first_line(error)}") from error
+            raise ModelError(f"cannot load the adapter {name}: {first_line(error)}") from error
     if model.active_peft_config.is_prompt_learning:
         raise ModelError(
             f"{name} is a soft prompt ({model.active_peft_config.peft_type.value}) and no model; name the model that "
@@ -300,7 +201,7 @@ def _load_adapter(name: str, folder: Path, base: PreTrainedModel) -> PeftModel:
 
 
 def _check_architecture(name: str, folder: Path) -> None:
-    settings = _read(folder / "config.json")
+    settings = read_settings(folder / "config.json")
     model_type = settings.get("model_type")
     if model_type not in CONFIG_MAPPING:
         if "auto_map" in settings:
@@ -311,7 +212,7 @@ def _check_architecture(name: str, folder: Path) -> None:
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except _BROKEN as error:
-        raise ModelError(f"cannot read the config of {name}: {_first_line(error)}") from error
+        raise ModelError(f"cannot read the config of {name}: {first_line(error)}") from error
     architecture = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type)
     stated = settings.get("architectures") or [architecture]
     causal = architecture in stated or any(one.endswith(("ForCausalLM", "LMHeadModel")) for one in stated)
@@ -382,14 +283,3 @@ def _no_weights(name: str, folder: Path) -> str:
     pickled = [file.name for file in sorted(folder.iterdir()) if file.suffix in {".bin", ".pt", ".pth", ".ckpt"}]
     found = f"only pickled weights ({pickled[0]}), which can run code" if pickled else "no weights"
     return f"{name} has {found}; keepshot loads safetensors, which save_pretrained writes"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return read_json(path)
-    except RunError as error:
-        raise ModelError(str(error)) from None
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -31,16 +31,8 @@ from keepshot.evaluation import (
     write_items,
 )
 from keepshot.files import read_json, write_json
-from keepshot.models.load import (
-    CausalLM,
-    adapter_base,
-    attach_adapter,
-    base_name,
-    context_length,
-    detach_adapter,
-    load_model,
-    load_tokenizer,
-)
+from keepshot.models.load import CausalLM, attach_adapter, context_length, detach_adapter, load_model, load_tokenizer
+from keepshot.models.source import adapter_base, base_name
 from keepshot.prompts import Row, TemplateName, choose_template, encode
 from keepshot.runs.data import TargetData, load_suites
 from keepshot.runs.processes import processes

@@ -10,7 +10,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, TrainingArguments
 from keepshot.config import RunConfig
 from keepshot.episodes import Sampler
 from keepshot.errors import ConfigError, ModelError
-from keepshot.models.load import base_dtype, context_length, load_model, load_tokenizer, model_source
+from keepshot.models.load import base_dtype, context_length, load_model, load_tokenizer
+from keepshot.models.source import model_source
 from keepshot.prompts import BlockTemplate, ChatTemplate, Template, choose_template
 from keepshot.runs.data import TargetData
 from keepshot.runs.evaluation import digest, training_digest

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from keepshot.config import RunConfig
 from keepshot.files import new_folder, read_json, write_json
-from keepshot.models.load import base_name, load_model
+from keepshot.models.load import load_model
+from keepshot.models.source import base_name
 from keepshot.prompts import encode
 from keepshot.runs.evaluation import Say
 from keepshot.runs.folder import RunFolder

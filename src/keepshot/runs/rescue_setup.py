@@ -9,7 +9,8 @@ from keepshot.config import DataConfig, RunConfig, load_config
 from keepshot.errors import ConfigError, ModelError, RunError
 from keepshot.evaluation import EvaluationPlan
 from keepshot.files import read_json
-from keepshot.models.load import base_name, load_tokenizer
+from keepshot.models.load import load_tokenizer
+from keepshot.models.source import base_name
 from keepshot.runs.data import TargetData, load_target
 from keepshot.runs.evaluation import training_digest
 from keepshot.runs.folder import RunFolder

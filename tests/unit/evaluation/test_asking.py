@@ -9,7 +9,8 @@ from transformers import AutoTokenizer
 from keepshot.episodes import demonstration_set
 from keepshot.evaluation import LocalModel, Subject, score_rows
 from keepshot.evaluation.asking import ask
-from keepshot.models.load import load_tokenizer, model_source
+from keepshot.models.load import load_tokenizer
+from keepshot.models.source import model_source
 from keepshot.prompts import INSTRUCTION, PLAIN, VerbatimTemplate, encode
 from keepshot.prompts.template import BlockTemplate
 from keepshot.tasks.example import Example, Task, Wording

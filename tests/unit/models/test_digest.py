@@ -6,7 +6,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from keepshot.models.digest import model_digest
-from keepshot.models.load import load_model, model_source
+from keepshot.models.load import load_model
+from keepshot.models.source import model_source
 from keepshot.strategies import Lora, apply_trainable
 
 

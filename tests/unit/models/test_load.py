@@ -12,16 +12,8 @@ from tests.architectures import ARCHITECTURES, save_tiny
 from transformers import AutoConfig, BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration, logging
 
 from keepshot.errors import ConfigError, ModelError
-from keepshot.models.load import (
-    DEFAULT_CONTEXT,
-    base_dtype,
-    base_name,
-    context_length,
-    load_model,
-    load_tokenizer,
-    model_source,
-    peft_warnings,
-)
+from keepshot.models.load import DEFAULT_CONTEXT, base_dtype, context_length, load_model, load_tokenizer, peft_warnings
+from keepshot.models.source import base_name, model_source
 
 IDS = torch.tensor([[1, 104, 105, 32, 98]])
 

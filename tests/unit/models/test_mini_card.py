@@ -8,8 +8,9 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from keepshot.files import read_json
 from keepshot.models import mini_card
-from keepshot.models.load import load_model, model_source
+from keepshot.models.load import load_model
 from keepshot.models.mini_card import CARD, card_tables, curves, row_loss
+from keepshot.models.source import model_source
 from keepshot.tasks.universe import FAMILIES, HELD_OUT_FAMILIES, INSTRUCTED_FAMILIES, SyntheticTask, episode
 
 BUNDLED = Path(model_source("mini"))

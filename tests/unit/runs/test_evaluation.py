@@ -21,7 +21,8 @@ from keepshot.evaluation import (
     read_items,
     retention_report,
 )
-from keepshot.models.load import load_model, load_tokenizer, model_source, peft_warnings
+from keepshot.models.load import load_model, load_tokenizer, peft_warnings
+from keepshot.models.source import model_source
 from keepshot.runs import default_cache, evaluate, evaluate_against, evaluation, evaluation_json, load_evaluation
 from keepshot.runs.evaluation import asked_digest, half_width, load_subject, save_evaluation
 from keepshot.strategies.soft_prompt import initial_prompt, load_prompt, save_prompt

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from keepshot.errors import RunError
 from keepshot.files import write_json
-from keepshot.models.load import model_source
+from keepshot.models.source import model_source
 from keepshot.runs import comparison_folder, confounds, patterns, tuning
 from keepshot.runs.comparison_config import load_comparison
 from keepshot.runs.confounds_config import load_confounds

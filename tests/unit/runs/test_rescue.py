@@ -20,7 +20,8 @@ from keepshot.errors import ConfigError, KeepshotError, ModelError, RunError
 from keepshot.evaluation import Evaluation, EvaluationPlan
 from keepshot.files import write_json
 from keepshot.models.interpolate import Interpolation
-from keepshot.models.load import load_model, load_tokenizer, model_source, peft_warnings
+from keepshot.models.load import load_model, load_tokenizer, peft_warnings
+from keepshot.models.source import model_source
 from keepshot.runs import rescue_search
 from keepshot.runs.data import load_target
 from keepshot.runs.evaluation import default_cache, evaluate, training_digest

@@ -23,7 +23,7 @@ from keepshot.evaluation import EvaluationPlan, evaluate_tasks
 from keepshot.evaluation.scorer import shared_lengths
 from keepshot.evaluation.tree import grow_tree, own_order
 from keepshot.prompts import PLAIN, Prompt, encode
-from keepshot.runs.evaluation import load_subject
+from keepshot.runs.subjects import load_subject
 from keepshot.tasks.builtin import builtin_suite, builtin_target
 from keepshot.tasks.example import Suite, Task
 from keepshot.tasks.read import as_task

@@ -16,7 +16,7 @@ from keepshot.errors import RunError
 from keepshot.evaluation import Item, evaluate_tasks, read_items
 from keepshot.models.load import load_model, load_tokenizer
 from keepshot.runs.data import evaluation_suite, load_target
-from keepshot.runs.evaluation import as_subject
+from keepshot.runs.subjects import as_subject
 from keepshot.runs.tuning import tune
 from keepshot.strategies.soft_prompt import load_prompt
 from keepshot.tasks.example import Suite

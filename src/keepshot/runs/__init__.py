@@ -2,18 +2,11 @@
 
 from keepshot.evaluation import EvaluationPlan
 from keepshot.runs.data import load_suites
-from keepshot.runs.evaluation import (
-    against_json,
-    default_cache,
-    evaluate,
-    evaluate_against,
-    evaluation_json,
-    half_width,
-    load_evaluation,
-    save_evaluation,
-)
+from keepshot.runs.evaluation import evaluate, evaluate_against
+from keepshot.runs.evaluation_files import against_json, evaluation_json, half_width, load_evaluation, save_evaluation
 from keepshot.runs.folder import RunFolder
 from keepshot.runs.judging import gate
+from keepshot.runs.subjects import default_cache
 from keepshot.runs.tour import demo
 from keepshot.runs.tuning import tune
 

@@ -20,8 +20,8 @@ from keepshot.probes.context_use import Interval, interval
 from keepshot.prompts import TemplateName
 from keepshot.runs.answering import answers
 from keepshot.runs.data import load_target
-from keepshot.runs.evaluation import load_subject
 from keepshot.runs.retrieval import similarity_over
+from keepshot.runs.subjects import load_subject
 from keepshot.tasks.example import Example, hold_line_ends
 from keepshot.tasks.read import read_examples
 

@@ -10,7 +10,7 @@ from keepshot.errors import ConfigError
 from keepshot.evaluation import Evaluation, EvaluationPlan, evaluate_tasks, few_shot_tasks, headline_shots, retention
 from keepshot.models.load import CausalLM
 from keepshot.prompts import TemplateName, encode
-from keepshot.runs.evaluation import as_subject
+from keepshot.runs.subjects import as_subject
 from keepshot.tasks.builtin import builtin_suite
 from keepshot.tasks.example import Example, Suite, Task
 from keepshot.train import PlannedRow, ReferenceBank, mean_kl, reference_bank

@@ -11,10 +11,10 @@ from keepshot.errors import RunError
 from keepshot.evaluation import Evaluation, curve_points
 from keepshot.files import read_json, write_json
 from keepshot.runs.comparison_config import Cell, CompareConfig
-from keepshot.runs.evaluation import Progress, Say
 from keepshot.runs.folder import RunFolder, in_use, open_run
 from keepshot.runs.ground import Ground
 from keepshot.runs.preparation import prepare
+from keepshot.runs.progress import Progress, Say
 from keepshot.runs.tuning import Run, answered, subjects_of, train_stage
 from keepshot.runs.validation import zero_shot_plan
 from keepshot.tasks.example import Suite

@@ -23,12 +23,13 @@ from keepshot.report.record import read_report
 from keepshot.runs.answering import answers
 from keepshot.runs.circuit_pairs import Corruption, Partners, as_pair, partners, relabelled
 from keepshot.runs.circuit_record import State, circuits_record
-from keepshot.runs.evaluation import Say, as_subject, silent
 from keepshot.runs.folder import RunFolder, in_use
 from keepshot.runs.pattern_cells import Material, answers_of, base_answers, best_shots, cell_folder, material
 from keepshot.runs.pattern_questions import Questions, Rate, hits, rates_of
 from keepshot.runs.pattern_record import chosen_cells
 from keepshot.runs.patterns_config import PatternCell, PatternsConfig, load_patterns
+from keepshot.runs.progress import Say, silent
+from keepshot.runs.subjects import as_subject
 from keepshot.tasks.example import Example
 from keepshot.tasks.patterns import LABELS, PatternItem, PatternName, as_examples, items
 from keepshot.train.keyed import load_keyed, save_keyed

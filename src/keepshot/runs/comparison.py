@@ -13,10 +13,10 @@ from keepshot.runs.comparison_config import Cell, CompareConfig, load_comparison
 from keepshot.runs.comparison_folder import open_comparison
 from keepshot.runs.comparison_record import comparison_report, comparison_table
 from keepshot.runs.comparison_results import remove_others, target_result
-from keepshot.runs.evaluation import Progress, Say, silent
 from keepshot.runs.folder import RunFolder, in_use
 from keepshot.runs.grid_config import check_number
 from keepshot.runs.ground import Ground, load_ground
+from keepshot.runs.progress import Progress, Say, silent
 
 
 def compare(

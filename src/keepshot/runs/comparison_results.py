@@ -14,9 +14,9 @@ from keepshot.files import read_json
 from keepshot.runs.cells import VALIDATION, Tried, base_folder, cell_folder, cell_run, choosing, tried
 from keepshot.runs.choice import Setting, choose, mean_by_seed, threshold
 from keepshot.runs.comparison_config import Cell, CompareConfig
-from keepshot.runs.evaluation import Progress, Say
 from keepshot.runs.folder import in_use
 from keepshot.runs.ground import Ground
+from keepshot.runs.progress import Progress, Say
 from keepshot.runs.tuning import Run, answered, finish, subjects_of
 
 

@@ -33,8 +33,9 @@ from keepshot.runs.confounds_config import (
     load_confounds,
     settings,
 )
-from keepshot.runs.evaluation import Progress, Say, load_subject, silent
 from keepshot.runs.folder import RunFolder, check_inputs, check_same, environment, in_use, versions
+from keepshot.runs.progress import Progress, Say, silent
+from keepshot.runs.subjects import load_subject
 from keepshot.runs.tuning import tune
 from keepshot.tasks.patterns import Defects, PatternItem, item_row, released
 

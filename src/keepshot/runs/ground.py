@@ -5,7 +5,7 @@ from pathlib import Path
 
 from keepshot.runs.comparison_config import CompareConfig
 from keepshot.runs.data import TargetData, load_target
-from keepshot.runs.evaluation import digest
+from keepshot.runs.digests import digest
 from keepshot.runs.validation import Questions, validation_questions
 from keepshot.tasks.example import Suite
 

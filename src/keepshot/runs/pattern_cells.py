@@ -10,11 +10,12 @@ from keepshot.errors import ConfigError, DivergedError
 from keepshot.files import read_json, write_json
 from keepshot.keys import permutation
 from keepshot.report.record import read_report
-from keepshot.runs.evaluation import Progress, Say, load_subject
 from keepshot.runs.folder import RunFolder, in_use
 from keepshot.runs.pattern_questions import Questions, rates
 from keepshot.runs.pattern_record import chosen_cells
 from keepshot.runs.patterns_config import PatternCell, PatternsConfig
+from keepshot.runs.progress import Progress, Say
+from keepshot.runs.subjects import load_subject
 from keepshot.runs.tuning import tune
 from keepshot.tasks.patterns import PatternItem, PatternName, items
 

@@ -17,7 +17,6 @@ from keepshot.errors import RunError
 from keepshot.files import read_json, write_json, write_text
 from keepshot.models.digest import model_digest
 from keepshot.report.patterns_page import patterns_page
-from keepshot.runs.evaluation import Progress, Say, silent
 from keepshot.runs.folder import RunFolder, check_inputs, check_same, environment, in_use
 from keepshot.runs.grid_config import check_number
 from keepshot.runs.pattern_cells import (
@@ -32,6 +31,7 @@ from keepshot.runs.pattern_cells import (
 )
 from keepshot.runs.pattern_record import chosen_cells, patterns_record, patterns_rows
 from keepshot.runs.patterns_config import PatternCell, PatternsConfig, load_patterns
+from keepshot.runs.progress import Progress, Say, silent
 from keepshot.tasks.patterns import PatternName, item_row
 
 FREE = {"output", "tasks", "methods", "examples", "learning_rates", "steps", "seeds", "gate"}

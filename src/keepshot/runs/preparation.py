@@ -14,7 +14,7 @@ from keepshot.models.load import base_dtype, context_length, load_model, load_to
 from keepshot.models.source import model_source
 from keepshot.prompts import BlockTemplate, ChatTemplate, Template, choose_template
 from keepshot.runs.data import TargetData
-from keepshot.runs.evaluation import digest, training_digest
+from keepshot.runs.digests import digest, training_digest
 from keepshot.runs.folder import RunFolder
 from keepshot.runs.penalties import held_parts, prompt_rows
 from keepshot.runs.prompting import prompt_stage

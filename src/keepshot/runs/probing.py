@@ -20,8 +20,8 @@ from keepshot.probes import Asked, Pool, Question, Scores, probe, questions
 from keepshot.prompts import TemplateName
 from keepshot.runs.answering import answers
 from keepshot.runs.data import load_target
-from keepshot.runs.evaluation import as_subject, load_subject
 from keepshot.runs.retrieval import similarity_over
+from keepshot.runs.subjects import as_subject, load_subject
 from keepshot.tasks.example import Example, hold_line_ends
 
 SCHEMA = "keepshot.probe/1"

@@ -13,8 +13,8 @@ from keepshot.files import new_folder, read_json, write_json
 from keepshot.models.load import load_model
 from keepshot.models.source import base_name
 from keepshot.prompts import encode
-from keepshot.runs.evaluation import Say
 from keepshot.runs.folder import RunFolder
+from keepshot.runs.progress import Say
 from keepshot.runs.training import Stage, run_arguments, steps_in_all, target_size, train, training_dtype
 from keepshot.strategies import Strategy, Term, fingerprint, verify_frozen
 from keepshot.strategies.soft_prompt import initial_prompt, load_prompt, prompt_set, save_prompt, without_prompt

@@ -27,19 +27,13 @@ from keepshot.files import new_folder, write_json
 from keepshot.models.interpolate import Group, Interpolation
 from keepshot.models.load import CausalLM, load_model, quiet
 from keepshot.report.rescue import point_line, render_rescue
-from keepshot.runs.evaluation import (
-    Progress,
-    Say,
-    as_subject,
-    asked_digest,
-    default_cache,
-    remembering,
-    save_evaluation,
-    silent,
-)
+from keepshot.runs.digests import asked_digest
+from keepshot.runs.evaluation_files import save_evaluation
+from keepshot.runs.progress import Progress, Say, silent
 from keepshot.runs.rescue_record import Rescue, point_json, rescue_json
 from keepshot.runs.rescue_search import Found, Measured, search
 from keepshot.runs.rescue_setup import RescueSettings, Setup, set_up
+from keepshot.runs.subjects import as_subject, default_cache, remembering
 from keepshot.runs.validation import zero_shot_plan
 from keepshot.tasks.example import Suite
 

@@ -12,7 +12,7 @@ from keepshot.files import read_json
 from keepshot.models.load import load_tokenizer
 from keepshot.models.source import base_name
 from keepshot.runs.data import TargetData, load_target
-from keepshot.runs.evaluation import training_digest
+from keepshot.runs.digests import training_digest
 from keepshot.runs.folder import RunFolder
 from keepshot.runs.validation import Questions, validation_questions
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from keepshot.config import load_config
 from keepshot.report import compare_page
-from keepshot.runs.evaluation import Progress, Say, silent
 from keepshot.runs.folder import RunFolder
+from keepshot.runs.progress import Progress, Say, silent
 from keepshot.runs.tuning import tune
 
 TARGET = "mini:word-rule"

@@ -15,23 +15,16 @@ from keepshot.models.interpolate import pull_back
 from keepshot.models.load import base_dtype, load_model, load_tokenizer
 from keepshot.report import render
 from keepshot.runs.data import TargetData, evaluation_suite, load_target
-from keepshot.runs.evaluation import (
-    Progress,
-    Say,
-    as_subject,
-    asked_digest,
-    default_cache,
-    load_evaluation,
-    remembering,
-    save_evaluation,
-    silent,
-)
+from keepshot.runs.digests import asked_digest
+from keepshot.runs.evaluation_files import load_evaluation, save_evaluation
 from keepshot.runs.folder import RunFolder, in_use, open_run
 from keepshot.runs.preparation import Preparation, answers_end, prepare
+from keepshot.runs.progress import Progress, Say, silent
 from keepshot.runs.prompting import cost_of_stages, trained_prompt
 from keepshot.runs.record import Result, run_report
 from keepshot.runs.references import reference_notes
 from keepshot.runs.retrieval import keep_index
+from keepshot.runs.subjects import as_subject, default_cache, remembering
 from keepshot.runs.training import save_trained, steps_in_all, stream_lines, train, training_dtype
 from keepshot.strategies import Lora, apply_trainable, fingerprint, verify_frozen
 from keepshot.strategies.soft_prompt import load_prompt, prompt_digest

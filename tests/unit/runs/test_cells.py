@@ -9,8 +9,8 @@ from keepshot.files import read_json
 from keepshot.runs import cells
 from keepshot.runs.cells import cell_run, choosing, run_cell, tried
 from keepshot.runs.comparison_config import CompareConfig, load_comparison
-from keepshot.runs.evaluation import silent
 from keepshot.runs.ground import Ground, load_ground
+from keepshot.runs.progress import silent
 from keepshot.tasks.split import input_key
 
 

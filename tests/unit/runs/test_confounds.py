@@ -18,7 +18,7 @@ from keepshot.runs import confounds as study
 from keepshot.runs.confound_answers import Asked, ask, hits
 from keepshot.runs.confound_effects import Heard, figures
 from keepshot.runs.confounds_config import SWITCHES, load_confounds, settings
-from keepshot.runs.evaluation import load_subject
+from keepshot.runs.subjects import load_subject
 from keepshot.tasks.patterns import NONE, Defects
 
 TASKS = ("expressions", "code", "relations", "boolean", "equations")

@@ -23,8 +23,18 @@ from keepshot.evaluation import (
 )
 from keepshot.models.load import load_model, load_tokenizer, peft_warnings
 from keepshot.models.source import model_source
-from keepshot.runs import default_cache, evaluate, evaluate_against, evaluation, evaluation_json, load_evaluation
-from keepshot.runs.evaluation import asked_digest, half_width, load_subject, save_evaluation
+from keepshot.runs import (
+    default_cache,
+    evaluate,
+    evaluate_against,
+    evaluation,
+    evaluation_json,
+    load_evaluation,
+    subjects,
+)
+from keepshot.runs.digests import asked_digest
+from keepshot.runs.evaluation_files import half_width, save_evaluation
+from keepshot.runs.subjects import load_subject
 from keepshot.strategies.soft_prompt import initial_prompt, load_prompt, save_prompt
 from keepshot.tasks.builtin import builtin_suite
 from keepshot.tasks.example import Example, Suite, Task, Wording
@@ -99,7 +109,7 @@ def test_the_base_is_loaded_once_and_comes_out_as_it_went_in(models, monkeypatch
         loaded.append((name, load_model(name)))
         return loaded[-1][1]
 
-    monkeypatch.setattr(evaluation, "load_model", load)
+    monkeypatch.setattr(subjects, "load_model", load)
     evaluate_against(models, suite=SUITE, plan=BRIEF)
     assert [name for name, _ in loaded] == ["mini", models[2], models[3]]
     before, after = load_model("mini").state_dict(), loaded[0][1].state_dict()
@@ -117,7 +127,7 @@ def test_there_are_never_two_models_in_memory(models, monkeypatch):
         loaded.append((name, weakref.ref(model)))
         return model
 
-    monkeypatch.setattr(evaluation, "load_model", load)
+    monkeypatch.setattr(subjects, "load_model", load)
     evaluate_against([*models, "mini"], suite=SUITE, plan=BRIEF)
     assert len(loaded) == 4
 
@@ -256,7 +266,7 @@ def test_a_mistaken_name_is_found_before_anything_is_asked(models, monkeypatch):
     ids=["output", "metric"],
 )
 def test_mistaken_settings_are_found_before_a_model_is_loaded(settings, words, monkeypatch):
-    monkeypatch.setattr(evaluation, "load_model", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(subjects, "load_model", lambda name: pytest.fail("loaded"))
     with pytest.raises(ConfigError, match=words):
         evaluate_against(["mini"], **{"suite": SUITE, "plan": PLAN} | settings)
 
@@ -274,7 +284,7 @@ def prompt(tmp_path) -> Path:
 
 def test_a_model_is_asked_behind_its_prompt(prompt, tmp_path, alone):
     found = evaluate("mini", suite=SUITE, plan=PLAN, prompt=prompt, output=tmp_path / "e.json")
-    subject = evaluation.as_subject(
+    subject = subjects.as_subject(
         load_model("mini"), load_tokenizer("mini"), "auto", "mini", prompt=load_prompt(prompt)
     )
     assert subject.context_length == 1024 - 6
@@ -295,7 +305,7 @@ def test_answers_behind_a_prompt_are_not_those_of_the_model_alone(prompt, tmp_pa
 
 
 def test_what_is_no_prompt_is_found_before_a_model_is_loaded(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation, "load_model", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(subjects, "load_model", lambda name: pytest.fail("loaded"))
     with pytest.raises(ModelError, match="holds no soft prompt"):
         evaluate("mini", suite=SUITE, plan=PLAN, prompt=tmp_path)
 

@@ -18,12 +18,12 @@ from keepshot.report.patterns import read_patterns
 from keepshot.report.patterns_page import pattern_table, patterns_page
 from keepshot.runs import pattern_cells
 from keepshot.runs import patterns as experiment
-from keepshot.runs.evaluation import load_subject
 from keepshot.runs.pattern_cells import base_answers, best_shots, material
 from keepshot.runs.pattern_questions import Questions, Rate, best_constant, rates
 from keepshot.runs.pattern_record import chosen_cells, patterns_record, patterns_rows
 from keepshot.runs.patterns import patterns
 from keepshot.runs.patterns_config import PatternCell, load_patterns
+from keepshot.runs.subjects import load_subject
 from keepshot.tasks.patterns import items
 from keepshot.tasks.read import read_examples
 

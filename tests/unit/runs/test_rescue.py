@@ -24,9 +24,11 @@ from keepshot.models.load import load_model, load_tokenizer, peft_warnings
 from keepshot.models.source import model_source
 from keepshot.runs import rescue_search
 from keepshot.runs.data import load_target
-from keepshot.runs.evaluation import default_cache, evaluate, training_digest
+from keepshot.runs.digests import training_digest
+from keepshot.runs.evaluation import evaluate
 from keepshot.runs.rescue import Rescued, RescueSettings, rescue
 from keepshot.runs.rescue_setup import set_up
+from keepshot.runs.subjects import default_cache
 from keepshot.tasks.builtin import builtin_suite
 from keepshot.tasks.suite_files import read_suite
 

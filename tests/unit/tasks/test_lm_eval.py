@@ -15,7 +15,7 @@ from keepshot.errors import DataError
 from keepshot.evaluation.asking import ask
 from keepshot.models.load import load_model, load_tokenizer
 from keepshot.prompts import VerbatimTemplate
-from keepshot.runs.evaluation import as_subject
+from keepshot.runs.subjects import as_subject
 from keepshot.tasks.example import Example, Wording
 from keepshot.tasks.lm_eval import documents, lm_eval_task, load_task_file
 from keepshot.tasks.lm_eval.source import Source

@@ -16,6 +16,7 @@ from keepshot.evaluation.retention import (
     headline_shots,
     retention,
     retention_report,
+    unmeasurable,
 )
 from keepshot.evaluation.scorer import Scorer, score_levels, score_rows
 from keepshot.evaluation.statistics import (
@@ -69,6 +70,7 @@ __all__ = [
     "score_rows",
     "sets_for",
     "sets_needed",
+    "unmeasurable",
     "unseen",
     "write_items",
 ]

@@ -1,8 +1,8 @@
 """The n-shot curve of a model on tasks."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,12 @@ class Evaluation:
     def items(self) -> list[Item]:
         """All items in order of task and shots."""
         return [item for cell in self.cells.values() for item in cell]
+
+    def only(self, tasks: Collection[str]) -> "Evaluation":
+        """The part that is about these tasks."""
+        asked = {name: task for name, task in self.tasks.items() if name in tasks}
+        cells = {cell: items for cell, items in self.cells.items() if cell[0] in tasks}
+        return replace(self, tasks=asked, cells=cells)
 
     def accuracy(self, task: str, shots: int) -> list[float] | None:
         """Accuracy (or what else the task's metric gives) in every set; None where the shot count does not fit."""

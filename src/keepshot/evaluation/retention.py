@@ -95,7 +95,7 @@ def retention_report(
     report: dict[str, Any] = {**_fields(value), "shots": shots}
     report["minimum_detectable_drop"] = minimum_detectable(value) if value else None
     if value is None:
-        report["reason"] = _why_none(before, after, tasks, shots)
+        report["reason"] = _why_none(before, tasks, shots)
     report["by_shots"] = {
         str(n): asdict(found) if (found := retention(before, after, tasks, n)) else None for n in before.plan.shots
     }
@@ -111,6 +111,15 @@ def retention_report(
     for name, members in _groups_of_instructions(before).items():
         report["groups"][name] = _part(before, after, members, 0)
     return report
+
+
+def unmeasurable(before: Evaluation) -> str:
+    """Why no retention can be told of this base, whatever becomes of it; empty where one can."""
+    tasks = few_shot_tasks(before.tasks.values())
+    shots = headline_shots(before, before, tasks)
+    if shots is not None and retention(before, before, tasks, shots) is not None:
+        return ""
+    return _why_none(before, tasks, shots)
 
 
 def check_paired(before: Evaluation, after: Evaluation) -> None:
@@ -207,7 +216,7 @@ def _fields(value: Estimate | None) -> dict[str, Any]:
     return asdict(value) if value else dict.fromkeys(("value", "low", "high", "evidence"))
 
 
-def _why_none(before: Evaluation, after: Evaluation, tasks: Sequence[str], shots: int | None) -> str:
+def _why_none(before: Evaluation, tasks: Sequence[str], shots: int | None) -> str:
     if not tasks:
         return "the suite has no tasks that are asked with examples; choose one that has"
     if max(before.plan.shots) == 0:
@@ -220,7 +229,9 @@ def _why_none(before: Evaluation, after: Evaluation, tasks: Sequence[str], shots
     assert base is not None
     size = mean_estimate(base.tolist(), first=before.plan.sets)
     assert size is not None
+    able = size.value > SMALLEST_DENOMINATOR
     return (
         f"at {shots} shots the base lies {size.value:+.2f} from chance on average (95 % interval from {size.low:+.2f}; "
-        f"more than {SMALLEST_DENOMINATOR:+} is needed); choose a suite that the base can do"
+        f"more than {SMALLEST_DENOMINATOR:+} is needed); "
+        f"{f'ask more than {before.plan.sets} demonstration sets' if able else 'choose a suite that the base can do'}"
     )

@@ -67,7 +67,7 @@ def run_report(result: Result) -> dict[str, Any]:
     check_paired(before, after)
     held_out = [task.name for task in result.suite.tasks]
     few_shot_names = few_shot_tasks(result.suite.tasks)
-    retention = retention_report(_only(before, held_out), _only(after, held_out), target.task, result.practised)
+    retention = retention_report(before.only(held_out), after.only(held_out), target.task, result.practised)
     cost = {name: value for name, value in result.cost.items() if name not in ("method", "learning_rate")}
     return {
         "schema": SCHEMA,
@@ -120,16 +120,6 @@ def run_report(result: Result) -> dict[str, Any]:
         "versions": versions(),
         "notes": _notes(result),
     }
-
-
-def _only(evaluation: Evaluation, tasks: list[str]) -> Evaluation:
-    return Evaluation(
-        evaluation.model,
-        evaluation.plan,
-        {name: evaluation.tasks[name] for name in tasks},
-        {cell: items for cell, items in evaluation.cells.items() if cell[0] in tasks},
-        evaluation.shared_context,
-    )
 
 
 def _gain(result: Result) -> dict[str, Any]:

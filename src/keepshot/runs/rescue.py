@@ -21,7 +21,7 @@ from keepshot.evaluation import (
     evaluate_tasks,
     few_shot_tasks,
     retention,
-    retention_report,
+    unmeasurable,
 )
 from keepshot.files import new_folder, write_json
 from keepshot.models.interpolate import Group, Interpolation
@@ -130,8 +130,8 @@ class _Judge:
             found = self._ask(model, "base", self.setup.questions.suite, plan)
             if all((task, shots) in found.cells for task in few_shot_tasks(found.tasks.values())):
                 break
-        if retention(found, found, few_shot_tasks(found.tasks.values()), shots) is None:
-            raise RunError(f"nothing can be chosen by the validation suite: {retention_report(found, found)['reason']}")
+        if reason := unmeasurable(found):
+            raise RunError(f"nothing can be chosen by the validation suite: {reason}")
         return found
 
     def target(self, model: CausalLM) -> Evaluation:

@@ -8,7 +8,7 @@ from typing import Any
 
 from keepshot.config import RunConfig, load_config
 from keepshot.errors import RunError
-from keepshot.evaluation import Evaluation, EvaluationPlan, Subject, evaluate_tasks
+from keepshot.evaluation import Evaluation, EvaluationPlan, Subject, evaluate_tasks, unmeasurable
 from keepshot.files import read_json, write_json
 from keepshot.models.digest import model_digest
 from keepshot.models.interpolate import pull_back
@@ -156,6 +156,8 @@ def finish(run: Run, base_evaluation: Path | None, say: Say, progress: Progress 
         RunError: Training diverged, or an evaluation that is there asked something else.
     """
     before = _stage_before(run, base_evaluation, say, progress)
+    if reason := unmeasurable(before.only([task.name for task in run.suite.tasks])):
+        say(f"note: what is kept of few-shot ability will not be measurable: {reason}")
     keep_index(run.prepared.strategy.streams[0], run.prepared.planner.streams[0].sampler, run.folder.index)
     cost = train_stage(run, say)
     after = _stage_after(run, say, progress)

@@ -16,6 +16,7 @@ from keepshot.evaluation import (
     headline_shots,
     retention,
     retention_report,
+    unmeasurable,
 )
 from keepshot.evaluation.retention import difference
 from keepshot.keys import key
@@ -304,8 +305,16 @@ def test_formats():
     [
         ({"open": {0: [0.6, 0.8]}}, "no shot count above 0 was asked for"),
         ({"open": {0: [0.6], 4: [0.8]}}, "one demonstration set"),
-        ({"open": {4: [0.1, 0.1]}}, "at 4 shots the base lies +0.10 from chance"),
-        ({"open": {4: [0.9, 0.3]}}, "at 4 shots the base lies +0.60 from chance"),
+        (
+            {"open": {4: [0.1, 0.1]}},
+            "at 4 shots the base lies +0.10 from chance on average (95 % interval from +0.10; "
+            "more than +0.1 is needed); choose a suite that the base can do",
+        ),
+        (
+            {"open": {4: [0.9, 0.3]}},
+            "at 4 shots the base lies +0.60 from chance on average (95 % interval from -3.21; "
+            "more than +0.1 is needed); ask more than 2 demonstration sets",
+        ),
     ],
     ids=["no shots", "one set", "at the smallest denominator", "unsure of it"],
 )
@@ -314,12 +323,14 @@ def test_where_retention_says_nothing_the_report_says_why(accuracies, reason):
     report = retention_report(base, base)
     assert [report[name] for name in ("value", "low", "high", "minimum_detectable_drop")] == [None] * 4
     assert reason in report["reason"]
+    assert report["reason"] == unmeasurable(base), "known before anything is trained"
     assert all(value is None for value in report["groups"].values())
 
 
 def test_just_above_the_smallest_denominator_there_is_a_ratio():
     base = evaluation({"open": {4: [0.2, 0.2]}}, (OPEN,))
     assert retention(base, base, ["open"], 4).value == pytest.approx(1.0)
+    assert unmeasurable(base) == ""
 
 
 def test_a_shot_count_that_does_not_fit_one_task_is_null_for_all():

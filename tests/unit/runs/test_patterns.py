@@ -197,7 +197,12 @@ def test_a_chat_model_s_answer_ends_with_its_turn(monkeypatch: pytest.MonkeyPatc
 def test_the_model_of_a_setting_that_becomes_the_best_is_made_again(tiny_base: str, tmp_path: Path) -> None:
     """The choice is made over all seeds, so that a grid which grows may choose a setting whose model was dropped."""
     settings = SMALL | {"model": tiny_base, "learning_rates": [1e-4, 3e-4], "output": str(tmp_path / "run")}
-    folder = patterns(load_patterns(settings))
+    said: list[str] = []
+    folder = patterns(load_patterns(settings), say=said.append)
+    told = [
+        line for line in said if "what is kept of few-shot ability will not be measurable: at 1 shots the base" in line
+    ]
+    assert len(told) == 2, "this base learns nothing in context"
     models = {path.parent.name for path in folder.glob("cells/**/model")}
     assert len(models) == 1
     assert not list(folder.glob("cells/**/checkpoints"))
@@ -206,7 +211,7 @@ def test_the_model_of_a_setting_that_becomes_the_best_is_made_again(tiny_base: s
     better = json.loads(done.read_text())
     better["validation"]["holds"]["value"] = 2.0
     done.write_text(json.dumps(better))
-    said: list[str] = []
+    said.clear()
     patterns(load_patterns(settings), resume=True, say=said.append)
     assert any(line.startswith("training anew, since it is the best") for line in said)
     assert (done.parent / "model").exists()
@@ -249,6 +254,7 @@ def test_from_config_to_page(tmp_path: Path, capsys: pytest.CaptureFixture, monk
     assert (task.name, sorted(task.base), [one.examples for one in task.methods]) == ("parity", [0, 1, 2], [4, 6])
     assert not any(one.failed for one in task.methods)
     assert all(one.retention is not None for one in task.methods)
+    assert not any("will not be measurable" in line for line in said)
     page = (folder / "patterns.html").read_text()
     assert "<svg" in page
     assert "best constant answer" in page

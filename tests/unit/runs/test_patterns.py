@@ -15,7 +15,7 @@ from keepshot.errors import ConfigError, DivergedError, RunError
 from keepshot.files import write_json
 from keepshot.prompts import ChatTemplate, Row
 from keepshot.report.patterns import read_patterns
-from keepshot.report.patterns_page import pattern_table, patterns_page
+from keepshot.report.patterns_page import pattern_table, patterns_figure, patterns_page
 from keepshot.runs import pattern_cells
 from keepshot.runs import patterns as experiment
 from keepshot.runs.pattern_cells import base_answers, best_shots, material
@@ -329,3 +329,13 @@ def test_a_cell_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "other" / "a.txt").write_text("mine")
     with pytest.raises(RunError, match="is not empty and no experiment on patterns"):
         patterns(load_patterns(SMALL, [f"output={tmp_path / 'other'}"]))
+
+
+def test_methods_that_saw_as_many_examples_are_drawn_side_by_side() -> None:
+    results = Path(__file__).parents[3] / "benchmarks" / "results" / "patterns-mini"
+    figure = patterns_figure(read_patterns(results))
+    for axis in figure.axes:
+        first = [line.get_xdata()[0] for line in axis.lines if line.get_label() not in ("base, in context", "")]
+        places = [float(x) for x in first if x > 1]
+        assert len(set(places)) == len(places) == 4
+        assert all(32 / 1.5 < place < 32 * 1.5 for place in places)

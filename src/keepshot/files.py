@@ -73,6 +73,20 @@ def new_folder(path: Path) -> Iterator[Path]:
     put_back(path)
 
 
+def check_replaceable(path: Path, mark: str) -> None:
+    """That a folder which `new_folder` is going to replace is absent, empty, or one of its kind.
+
+    Args:
+        path: Of the folder.
+        mark: A file that stands in every folder of this kind.
+
+    Raises:
+        RunError: It is there and holds something else.
+    """
+    if path.exists() and not (path / mark).is_file() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(f"{path} is there and holds no {mark}; name a new folder with --output")
+
+
 def put_back(path: Path) -> None:
     """Return what a kill amid its replacement by `new_folder` left under another name; delete it if it was replaced."""
     old, gone = _replaced(path), path.with_name(f".{path.name}.gone")

@@ -111,10 +111,11 @@ def contexts(
 
     Example: keepshot theory contexts --output runs/contexts
     """
-    from keepshot.theory.context_figure import check_output, context_table, end_points, write_contexts
+    from keepshot.files import check_replaceable
+    from keepshot.theory.context_figure import MARK, context_table, end_points, write_contexts
 
     if output is not None:
-        check_output(output)
+        check_replaceable(output, MARK)
     ends = end_points()
     for line in context_table(ends):
         show.say(line)

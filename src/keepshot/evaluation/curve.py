@@ -16,6 +16,7 @@ from keepshot.evaluation.statistics import mean_estimate, sets_needed, unseen
 from keepshot.tasks.example import Suite, Task
 
 Progress = Callable[[str, int, int], None]
+"""Takes a task's name, sets done and sets in all."""
 
 
 @dataclass(frozen=True, slots=True)

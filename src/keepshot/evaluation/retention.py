@@ -233,5 +233,5 @@ def _why_none(before: Evaluation, tasks: Sequence[str], shots: int | None) -> st
     return (
         f"at {shots} shots the base lies {size.value:+.2f} from chance on average (95 % interval from {size.low:+.2f}; "
         f"more than {SMALLEST_DENOMINATOR:+} is needed); "
-        f"{f'ask more than {before.plan.sets} demonstration sets' if able else 'choose a suite that the base can do'}"
+        f"{f'ask more than {before.sets} demonstration sets' if able else 'choose a suite that the base can do'}"
     )

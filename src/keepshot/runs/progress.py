@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
+from keepshot.evaluation.curve import Progress
+
+__all__ = ["Progress", "Say", "silent"]
+
 Say = Callable[[str], None]
 """Takes each line worth showing."""
-
-Progress = Callable[[str, int, int], None]
-"""Takes a task's name, sets done and sets in all."""
 
 
 def silent(line: str) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from keepshot.errors import RunError
-from keepshot.files import new_folder, write_json, write_text
+from keepshot.files import check_replaceable, new_folder, write_json, write_text
 from keepshot.report.drawing import BEFORE, INK, MUTED, style
 from keepshot.theory.contexts import KINDS, MODELS, NOISE, ONE_PARAPHRASE, RANDOM, context, on_test, trained
 from keepshot.theory.drawing import save
 
 SCHEMA = "keepshot.contexts/1"
+MARK = "contexts.json"
+"""The file that tells a folder of these figures from any other."""
 EndPoints = dict[str, np.ndarray]
 """Parameters by model: kinds x 3."""
 SIMILARITIES = np.linspace(0.0, 1.0, 41)
@@ -42,28 +43,18 @@ def context_table(ends: EndPoints) -> Iterator[str]:
         yield f"| {kind} | {' | '.join(cells)} |"
 
 
-def check_output(output: Path) -> None:
-    """Before anything is trained.
-
-    Raises:
-        RunError: The folder is there and holds something else.
-    """
-    if output.exists() and not (output / "contexts.json").is_file() and (not output.is_dir() or any(output.iterdir())):
-        raise RunError(f"{output} is there and holds no contexts.json; name a new folder with --output")
-
-
 def write_contexts(output: Path, ends: EndPoints) -> None:
     """Write the figure (PNG, SVG), its data (CSV) and the end points (`contexts.json`) to a new folder.
 
     Raises:
         RunError: The folder is there and holds something else.
     """
-    check_output(output)
+    check_replaceable(output, MARK)
     with new_folder(output) as folder:
         save(_figure(ends), folder, "contexts")
         write_text(folder / "contexts.csv", _csv(ends))
         write_json(
-            folder / "contexts.json",
+            folder / MARK,
             {
                 "schema": SCHEMA,
                 "noise": NOISE,

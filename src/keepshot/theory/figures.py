@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from keepshot.errors import RunError
-from keepshot.files import new_folder, write_json, write_text
+from keepshot.files import check_replaceable, new_folder, write_json, write_text
 from keepshot.theory.beyond import more_charts
 from keepshot.theory.chart import Chart, Panel, Series, line, sampled
 from keepshot.theory.curves import paper_charts
@@ -52,8 +51,7 @@ def figures(output: Path, sampling: Sampling, say: Callable[[str], None]) -> Non
     Raises:
         RunError: The folder is there and holds something else.
     """
-    if output.exists() and not (output / "theory.json").is_file() and (not output.is_dir() or any(output.iterdir())):
-        raise RunError(f"{output} is there and holds no theory.json; name a new folder with --output")
+    check_replaceable(output, "theory.json")
     shown, trained = _shown(sampling, say)
     with new_folder(output) as folder:
         for chart, panels in shown:

@@ -33,8 +33,8 @@ def test_answers_of_several_lines_are_learned_with_their_end(tmp_path: Path) -> 
         "method": "full",
         "output": str(tmp_path / "run"),
         "train": {
-            "max_steps": 60,
-            "per_device_train_batch_size": 16,
+            "max_steps": 30,
+            "per_device_train_batch_size": 8,
             "learning_rate": 1e-3,
             "use_cpu": True,
             "bf16": False,

@@ -20,8 +20,11 @@ SCHEMA = "keepshot.circuits/1"
 FILE = "circuits.json"
 MEASURES = ("l1", "jaccard 5%", "jaccard 10%", "rank")
 PARTS = ("heads", "MLPs")
-HEADER = ("", "examples in the prompt", "right, pattern holds", "shift", "floor", "largest 5%", "largest 10%", "order")
-LENS_HEADER = ("", "shortcut is said", "from layer", "rule is said", "from layer")
+HEADER = (
+    "", "examples in the prompt", "right, pattern holds", "shortcut, broken",
+    "shift", "floor", "largest 5%", "largest 10%", "order",
+)  # fmt: skip
+LENS_HEADER = ("", "examples in the prompt", "shortcut is said", "from layer", "rule is said", "from layer")
 _COLUMNS = 4
 _TITLE = 27  # characters that fit above a map; two lines of them
 
@@ -46,12 +49,15 @@ class StateFigures:
     """A state of a model.
 
     Attributes:
+        accuracy: Where the pattern holds.
+        pattern_use: How often it takes the shortcut where the pattern is broken.
         lens: For the answers of shortcut and rule, how often they are said, and from which layer on in the mean.
     """
 
     name: str
     shots: int
     accuracy: Estimate | None
+    pattern_use: Estimate | None
     parts: dict[str, PartFigures]
     lens: tuple[tuple[float, float | None], ...] | None
 
@@ -104,9 +110,9 @@ def circuit_table(found: CircuitsFound, which: str) -> Table:
     """
     rows = []
     for name, state, part in _compared(found, which):
-        right = ABSENT if state.accuracy is None else estimate(state.accuracy)
+        asked = (ABSENT if one is None else estimate(one) for one in (state.accuracy, state.pattern_use))
         first, *others = (_shift(part, measure) for measure in MEASURES)
-        rows.append((name, str(state.shots), right, first, _number(part.floor["l1"]), *others))
+        rows.append((name, str(state.shots), *asked, first, _number(part.floor["l1"]), *others))
     return Table(HEADER, tuple(rows))
 
 
@@ -119,12 +125,12 @@ def matched_sentence(found: CircuitsFound) -> str:
 
 
 def lens_table(states: Sequence[StateFigures]) -> Table:
-    """Where the answers of shortcut and rule are decided, on problems with a broken pattern and without examples."""
-    rows = [
-        (state.name, *(cell for share, layer in state.lens for cell in (percent(share), _number(layer))))
-        for state in states
-        if state.lens is not None
-    ]
+    """Where the answers of shortcut and rule are decided, on problems with a broken pattern."""
+    rows = []
+    for state in states:
+        if state.lens is not None:
+            told = [cell for share, layer in state.lens for cell in (percent(share), _number(layer))]
+            rows.append((state.name, str(state.shots), *told))
     return Table(LENS_HEADER, tuple(rows))
 
 
@@ -181,6 +187,7 @@ def _state(field: Field) -> StateFigures:
         field.at("name").text(),
         int(field.at("shots").number()),
         _estimate(field.find("accuracy")),
+        _estimate(field.find("pattern_use")),
         {name: _part(field.at("parts").at(name)) for name in PARTS},
         None
         if lens is None

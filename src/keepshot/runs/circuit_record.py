@@ -14,7 +14,7 @@ from keepshot.probes.patching import Patched
 from keepshot.runs.circuit_pairs import Corruption
 from keepshot.runs.folder import versions
 from keepshot.runs.pattern_intervals import rate
-from keepshot.runs.pattern_questions import Rate
+from keepshot.runs.pattern_questions import Rate, Rates
 from keepshot.runs.pattern_record import over_seeds
 from keepshot.runs.patterns_config import PatternCell, PatternsConfig
 from keepshot.tasks.patterns import PatternName
@@ -33,15 +33,15 @@ class State:
     Attributes:
         name: Trainings that differ in their seed alone share it.
         shots: Examples in the prompt.
-        accuracy: Where the pattern holds.
+        rates: What it answered.
         patched: Its circuit.
-        lens: Ranks of the answers of shortcut and rule, on broken problems without examples; None where not asked.
+        lens: Ranks of the answers of shortcut and rule, on broken problems; None where not asked.
         cell: Which training; None for the base.
     """
 
     name: str
     shots: int
-    accuracy: Rate | None
+    rates: Rates
     patched: Patched
     lens: Lens | None = None
     cell: PatternCell | None = None
@@ -96,15 +96,18 @@ def _matched(in_context: State, named: Mapping[str, Sequence[State]]) -> list[di
 
 
 def _accuracy(alike: Sequence[State]) -> float | None:
-    known = [state.accuracy.value for state in alike if state.accuracy is not None]
-    return float(np.mean(known)) if known else None
+    found = _rate([state.rates.holds for state in alike])
+    return None if found is None else found["value"]
+
+
+def _rate(over_seeds: Sequence[Rate | None]) -> dict[str, Any] | None:
+    known = [one for one in over_seeds if one is not None]
+    return rate([one.value for one in known], known[0].n) if known else None
 
 
 def _state(name: str, alike: Sequence[State], base: Patched) -> dict[str, Any]:
     """Trainings that differ in their seed: means over them."""
     first = alike[0]
-    accuracies = [state.accuracy for state in alike]
-    known = [one for one in accuracies if one is not None]
     return {
         "name": name,
         "method": None if first.cell is None else first.cell.method,
@@ -112,7 +115,8 @@ def _state(name: str, alike: Sequence[State], base: Patched) -> dict[str, Any]:
         "shots": first.shots,
         "seeds": None if first.cell is None else len(alike),
         "trainings": [str(state.cell.folder) for state in alike if state.cell is not None],
-        "accuracy": rate([one.value for one in known], known[0].n) if known else None,
+        "accuracy": _rate([state.rates.holds for state in alike]),
+        "pattern_use": _rate([state.rates.pattern_use for state in alike]),
         "difference": {
             "clean": float(np.mean([state.patched.clean.mean() for state in alike])),
             "corrupt": float(np.mean([state.patched.corrupt.mean() for state in alike])),

@@ -25,7 +25,7 @@ from keepshot.runs.circuit_pairs import Corruption, Partners, as_pair, partners,
 from keepshot.runs.circuit_record import State, circuits_record
 from keepshot.runs.folder import RunFolder, in_use
 from keepshot.runs.pattern_cells import Material, answers_of, base_answers, best_shots, cell_folder, material
-from keepshot.runs.pattern_questions import Questions, Rate, hits, rates_of
+from keepshot.runs.pattern_questions import Questions, Rates, rates, rates_of
 from keepshot.runs.pattern_record import chosen_cells
 from keepshot.runs.patterns_config import PatternCell, PatternsConfig, load_patterns
 from keepshot.runs.progress import Say, silent
@@ -40,18 +40,14 @@ _TENSORS = ("effects", "clean", "corrupt", "whole")
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What every state of a task is asked.
+    """What a state of a task is asked, behind the context that is its own.
 
     Attributes:
-        base: Pairs without examples.
-        few: The same pairs behind k examples.
-        random: The same pairs behind k examples with labels drawn at random.
+        pairs: Of problems.
         problems: Broken problems for the lens: a prompt, and the tokens that the shortcut and the rule go on with.
     """
 
-    base: tuple[Pair, ...]
-    few: tuple[Pair, ...]
-    random: tuple[Pair, ...]
+    pairs: tuple[Pair, ...]
     problems: tuple[Pair, ...]
 
 
@@ -96,76 +92,78 @@ def _states(
     task = made.task
     before = base_answers(config, made)
     shots = best_shots(before)
-    asked = _asked(config, made, shots, count, corrupt)
-    say(f"{task}: {len(asked.base)} pairs, {shots} examples in context")
-    if len(asked.base) < count:
-        say(f"  note: {count - len(asked.base)} of {count} problems have no partner left; more --pairs give more")
+    bare, few, random = _asked(config, made, shots, count, corrupt)
+    say(f"{task}: {len(bare.pairs)} pairs, {shots} examples in context")
+    if len(bare.pairs) < count:
+        say(f"  note: {count - len(bare.pairs)} of {count} problems have no partner left; more --pairs give more")
 
     base = load_model(config.model, dtype="float32")  # 16 bits would round away small differences of logits
 
-    def look(state: str, model: CausalLM, pairs: Sequence[Pair]) -> Patched:
-        return _patched(
-            Path(config.output) / "circuits" / task / corrupt / f"{state}.safetensors", model, pairs, batch, say
-        )
+    def look(state: str, model: CausalLM, asked: _Asked) -> tuple[Patched, Lens | None]:
+        path = Path(config.output) / "circuits" / task / corrupt / f"{state}.safetensors"
+        return _patched(path, model, asked.pairs, batch, say), _lens(model, asked.problems)
 
-    held = {shown: rates_of(before["test"][str(shown)]).holds for shown in (0, shots)}
-    yield State("base", 0, held[0], look("base", base, asked.base), _lens(base, asked.problems))
-    yield State("in context", shots, held[shots], look("in-context", base, asked.few))
+    held = {shown: rates_of(before["test"][str(shown)]) for shown in (0, shots)}
+    yield State("base", 0, held[0], *look("base", base, bare))
+    yield State("in context", shots, held[shots], *look("in-context", base, few))
     guessed = _with_random_labels(config, made, shots, base)
-    yield State("random labels", shots, guessed, look("random-labels", base, asked.random))
+    yield State("random labels", shots, guessed, *look("random-labels", base, random))
     del base  # one model at a time
-    for cell, accuracy in _tuned(config, task, say):
+    for cell, found in _tuned(config, task, say):
         run = cell_folder(config, cell)
         model = load_model(str(run.path / read_report(run.path).model_path), dtype="float32")
         name = f"{cell.method}, {cell.examples} examples"
-        patched = look("-".join(cell.folder.parts[1:]), model, asked.base)
-        yield State(name, 0, accuracy, patched, _lens(model, asked.problems), cell)
+        yield State(name, 0, found, *look("-".join(cell.folder.parts[1:]), model, bare), cell)
         del model
 
 
-def _tuned(config: PatternsConfig, task: PatternName, say: Say) -> Iterator[tuple[PatternCell, Rate | None]]:
-    """The trainings that stand for a method, with their accuracy where the pattern holds."""
+def _tuned(config: PatternsConfig, task: PatternName, say: Say) -> Iterator[tuple[PatternCell, Rates]]:
+    """The trainings that stand for a method, with what they answered without examples."""
     found = {one: answers for one in config.cells() if (answers := answers_of(config, one)) is not None}
     for one in chosen_cells(found):
         if one.task == task and config.has_prompt(one):
             say(f"  left out: {one}, since behind its soft prompt all tokens stand elsewhere")
         elif one.task == task:
-            yield one, rates_of(found[one]["test"]["0"]).holds
+            yield one, rates_of(found[one]["test"]["0"])
 
 
-def _asked(config: PatternsConfig, made: Material, shots: int, count: int, corrupt: Corruption) -> _Asked:
-    """The pairs of all states.
+def _asked(config: PatternsConfig, made: Material, shots: int, count: int, corrupt: Corruption) -> list[_Asked]:
+    """The same problems without examples, behind k, and behind k with labels drawn at random.
 
     Raises:
         ConfigError: The task has not so many problems.
-        DataError: Fewer than two can be made.
+        DataError: Fewer than two pairs can be made.
     """
     tokenizer = load_tokenizer(config.model)
     template = choose_template("auto", tokenizer)
-    drawn = items(made.task, "test", count, size=config.size)
-    prompts = Questions(made.task, tuple(drawn), made.train, config.seed).prompts(shots)
-    shown = {prompt[-1]: prompt[:-1] for prompt in prompts}
+    labels = _labels(made)
+
+    def shown(problems: Sequence[PatternItem]) -> dict[Example, tuple[Example, ...]]:
+        asked = Questions(made.task, tuple(problems), made.train, config.seed)
+        return {prompt[-1]: prompt[:-1] for prompt in asked.prompts(shots)}
+
+    def behind(both: Partners, examples: Sequence[Example]) -> list[Pair] | None:
+        contexts = ((), examples, relabelled(examples, labels, config.seed, both.clean.input))
+        found = [as_pair(both, context, template, tokenizer) for context in contexts]
+        pairs = [pair for pair in found if pair is not None]
+        return pairs if len(pairs) == len(contexts) else None
+
+    examples = shown(items(made.task, "test", count, size=config.size))
     others = list(as_examples(made.task, _candidates(config, made.task, count, corrupt == "pattern")))
-    rows = []
-    for both in partners(list(shown), others, template, tokenizer):
-        examples = shown[both.clean]
-        contexts = ((), examples, relabelled(examples, _labels(made), config.seed, both.clean.input))
-        pairs = (as_pair(both, context, template, tokenizer) for context in contexts)
-        rows.append([pair for pair in pairs if pair is not None])
-    whole = [row for row in rows if len(row) == 3]
-    if len(whole) < 2:
+    found = partners(list(examples), others, template, tokenizer)
+    pairs = [three for both in found if (three := behind(both, examples[both.clean])) is not None]
+    if len(pairs) < 2:
         raise DataError(
-            f"{made.task} gives {len(whole)} pairs of problems with prompts of one length in this model's tokens; at "
+            f"{made.task} gives {len(pairs)} pairs of problems with prompts of one length in this model's tokens; at "
             "least 2 are needed, ask for more --pairs"
         )
     broken = [item for item in made.test if not item.pattern_holds and item.shortcut_answer != item.formal_answer]
-    as_two = [
-        Partners(Example(one.input, item.shortcut_answer, one.instruction), one)
-        for item, one in zip(broken, as_examples(made.task, broken), strict=True)
-    ]
-    problems = [pair for both in as_two if (pair := as_pair(both, (), template, tokenizer)) is not None]
-    base, few, random = (tuple(column) for column in zip(*whole, strict=True))
-    return _Asked(base, few, random, tuple(problems))
+    as_two = {
+        Partners(Example(one.input, item.shortcut_answer, one.instruction), one): before
+        for item, (one, before) in zip(broken, shown(broken).items(), strict=True)
+    }
+    problems = [three for both, before in as_two.items() if (three := behind(both, before)) is not None]
+    return [_Asked(tuple(one[n] for one in pairs), tuple(one[n] for one in problems)) for n in range(3)]
 
 
 def _candidates(config: PatternsConfig, task: PatternName, count: int, broken: bool) -> list[PatternItem]:
@@ -205,16 +203,14 @@ def _lens(model: CausalLM, problems: Sequence[Pair]) -> Lens | None:
         return None
 
 
-def _with_random_labels(config: PatternsConfig, made: Material, shots: int, model: CausalLM) -> Rate:
-    """How often the base is right behind examples whose labels say nothing, where the pattern holds."""
-    held = tuple(item for item in made.test if item.pattern_holds)
+def _with_random_labels(config: PatternsConfig, made: Material, shots: int, model: CausalLM) -> Rates:
+    """What the base answers behind examples whose labels say nothing."""
     prompts = [
         (*relabelled(prompt[:-1], _labels(made), config.seed, prompt[-1].input), prompt[-1])
-        for prompt in Questions(made.task, held, made.train, config.seed).prompts(shots)
+        for prompt in Questions(made.task, made.test, made.train, config.seed).prompts(shots)
     ]
     subject = as_subject(model, load_tokenizer(config.model), "auto", config.model)
-    written = answers(subject, prompts, lines=False)
-    return Rate.of(hits(made.task, held, written)["holds"])
+    return rates(made.task, made.test, answers(subject, prompts, lines=False))
 
 
 def _labels(made: Material) -> Sequence[str]:

@@ -27,7 +27,7 @@ from keepshot.runs import circuits as module
 from keepshot.runs.circuit_pairs import Partners, as_pair, partners, relabelled
 from keepshot.runs.circuit_record import State, circuits_record
 from keepshot.runs.circuits import circuits
-from keepshot.runs.pattern_questions import Rate
+from keepshot.runs.pattern_questions import Rate, Rates
 from keepshot.runs.patterns import patterns
 from keepshot.runs.patterns_config import PatternCell, load_patterns
 from keepshot.tasks.example import Example
@@ -71,6 +71,22 @@ def test_a_pair_ends_where_the_answers_part() -> None:
     longer = as_pair(Partners(Example("a", "1"), Example("b", "12")), (), PLAIN, TOKENIZER)
     assert (text((longer.right,)), text((longer.wrong,))) == ("\n", "2")
     assert as_pair(Partners(Example("a", "1"), Example("bc", "2")), (), PLAIN, TOKENIZER) is None
+
+
+def test_the_lens_is_asked_behind_the_context_of_its_state(config: dict[str, Any], folder: Path) -> None:
+    loaded = load_patterns(config | {"output": str(folder)})
+    made = module.material(loaded, "parity")
+    bare, few, random = module._asked(loaded, made, 2, 6, "answer")
+    assert len(bare.problems) == len(few.problems) == len(random.problems) == 6
+    for one, behind, guessed in zip(bare.problems, few.problems, random.problems, strict=True):
+        question = text(one.clean).split("Q: ")[1].split("\n")[0]
+        assert not next(item for item in made.test if item.question == question).pattern_holds
+        assert text(one.clean).count("Q:") == 1
+        for shown in (behind, guessed):
+            assert text(shown.clean).count("Q:") == 3
+            assert text(shown.clean[shown.query :]).endswith(question + "\nA: ")
+            assert (shown.right, shown.wrong) == (one.right, one.wrong)
+    assert [one.clean for one in few.problems] != [one.clean for one in random.problems]
 
 
 def test_random_labels_are_keyed_and_leave_the_inputs() -> None:
@@ -122,8 +138,10 @@ def test_an_experiment_shows_its_circuits(
             moved = state["parts"][part]["shift"]["l1"]["value"]
             assert moved == pytest.approx(0, abs=1e-6) if name == "base" else moved > 0.01
     assert states["full, 8 examples"]["parts"]["heads"]["shift"]["l1"]["low"] is not None
-    assert states["base"]["lens"].keys() == {"shortcut", "rule"}
-    assert states["in context"]["lens"] is None
+    assert all(state["lens"].keys() == {"shortcut", "rule"} for state in states.values())
+    answered = json.loads((folder / "base" / "parity.json").read_text())["test"]
+    for name, shots in (("base", "0"), ("in context", "4")):
+        assert states[name]["pattern_use"]["value"] == answered[shots]["pattern_use"]["value"]
     for part in ("heads", "MLPs"):
         for name in ("in context", "random labels"):
             moved = states[name]["parts"][part]["shift"]["l1"]
@@ -181,7 +199,7 @@ def test_the_corrupt_problem_may_have_a_broken_pattern(
     made = module.material(loaded, "parity")
     broken = {item.question for item in items("parity", "test", 30, broken=True, size="small")}
     for kind in ("answer", "pattern"):
-        for pair in module._asked(loaded, made, 2, 6, kind).base:
+        for pair in module._asked(loaded, made, 2, 6, kind)[0].pairs:
             question = text(pair.corrupt).split("Q: ")[1].split("\n")[0]
             assert (question in broken) is (kind == "pattern")
     said: list[str] = []
@@ -211,23 +229,25 @@ def test_a_shift_within_the_floor_stands_in_parentheses(tmp_path: Path) -> None:
     cell = PatternCell("parity", "full", 8, 1e-4, 2, 0)
     config = load_patterns(SMALL | {"model": "mini"})
     rate = Rate(0.5, 0.4, 0.6, 10)
+    rates = Rates(rate, rate, None)
     states = [
-        State("base", 0, rate, concentrated(0, 0.5)),
-        State("same", 0, rate, concentrated(0, 0.5), cell=cell),
-        State("other", 0, None, concentrated(3, 0.5), cell=cell),
+        State("base", 0, rates, concentrated(0, 0.5)),
+        State("same", 0, rates, concentrated(0, 0.5), cell=cell),
+        State("other", 0, Rates(None, None, rate), concentrated(3, 0.5), cell=cell),
     ]
     record = circuits_record(config, {"parity": states}, "answer")
     (tmp_path / "circuits.json").write_text(json.dumps(record))
     found = read_circuits(tmp_path)["parity"]
     table = circuit_table(found, "heads")
     same, other, between = table.rows
-    assert same[3].startswith("(0.00")
-    assert not other[3].startswith("(")
-    assert other[2] == "–"
+    assert same[4].startswith("(0.00")
+    assert not other[4].startswith("(")
+    assert (same[3], other[2]) == ("–", "–")
+    assert other[3].startswith("50%")
     assert between[0] == "same, from random labels"
     assert matched_sentence(found).startswith("Nearest") is bool(found.matched)
     assert matched_sentence(replace(found, matched=())) == ""
-    assert between[3].split()[0] == other[3].split()[0]  # same is the base
+    assert between[4].split()[0] == other[4].split()[0]  # same is the base
     assert [len(row) for row in table.rows] == [len(table.header)] * 3
     assert record["tasks"]["parity"]["states"][2]["parts"]["heads"]["shift"]["l1"]["value"] == pytest.approx(
         0.5 * sum(abs(a - b) for a, b in zip(scores(record, 0), scores(record, 2), strict=True))
@@ -237,7 +257,7 @@ def test_a_shift_within_the_floor_stands_in_parentheses(tmp_path: Path) -> None:
 def test_a_map_shows_the_whole_name_of_its_state() -> None:
     part = PartFigures(((0.5, 0.5),), {}, {})
     name = "full+self-anchor+ewc, 512 examples"
-    figure = circuit_figure([StateFigures(name, 0, None, {"heads": part, "MLPs": part}, None)])
+    figure = circuit_figure([StateFigures(name, 0, None, None, {"heads": part, "MLPs": part}, None)])
     lines = figure.axes[0].get_title(loc="left").split("\n")
     assert " ".join(lines) == name
     assert max(map(len, lines)) <= 27

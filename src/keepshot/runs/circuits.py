@@ -24,9 +24,9 @@ from keepshot.runs.answering import answers
 from keepshot.runs.circuit_pairs import Corruption, Partners, as_pair, partners, relabelled
 from keepshot.runs.circuit_record import State, circuits_record
 from keepshot.runs.folder import RunFolder, in_use
-from keepshot.runs.pattern_cells import Material, answers_of, base_answers, best_shots, cell_folder, material
+from keepshot.runs.pattern_cells import Material, answers_of, base_answers, cell_folder, material
 from keepshot.runs.pattern_questions import Questions, Rates, rates, rates_of
-from keepshot.runs.pattern_record import chosen_cells
+from keepshot.runs.pattern_record import best_shots, chosen_cells
 from keepshot.runs.patterns_config import PatternCell, PatternsConfig, load_patterns
 from keepshot.runs.progress import Say, silent
 from keepshot.runs.subjects import as_subject

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from keepshot.errors import ConfigError, DivergedError
+from keepshot.evaluation import Subject
 from keepshot.files import read_json, write_json
 from keepshot.keys import permutation
 from keepshot.report.record import read_report
 from keepshot.runs.folder import RunFolder, in_use
 from keepshot.runs.pattern_questions import Questions, rates
-from keepshot.runs.pattern_record import chosen_cells
+from keepshot.runs.pattern_record import best_shots, chosen_cells
 from keepshot.runs.patterns_config import PatternCell, PatternsConfig
 from keepshot.runs.progress import Progress, Say
 from keepshot.runs.subjects import load_subject
@@ -78,45 +79,34 @@ def answers_of(config: PatternsConfig, cell: PatternCell) -> dict[str, Any] | No
 
 
 def base_answers(config: PatternsConfig, made: Material) -> dict[str, Any]:
-    """What the base answers at every number of shots, asked once; None at one that does not fit its context.
+    """What the base answers at every number of shots, each asked once; None at one that does not fit its context.
 
     Raises:
         ConfigError: No number above 0 fits.
     """
     path = Path(config.output) / "base" / f"{made.task}.json"
-    if not path.exists():
+    asked = read_json(path) if path.exists() else {"validation": {}, "test": {}, "written": {}}
+    if missing := [shots for shots in config.shots if str(shots) not in asked["test"]]:
         subject = load_subject(config.model, "auto")
         parts = made.questions(config.seed)
         fitting = [
-            shots
-            for shots in config.shots
-            if all(asked.fit(subject, shots, config.prompt_tokens) for asked in parts.values())
+            shots for shots in missing if all(one.fit(subject, shots, config.prompt_tokens) for one in parts.values())
         ]
-        if len(fitting) < 2:
+        for name, one in parts.items():
+            written = asked["written"].setdefault(name, {})
+            for shots in missing:
+                texts = one.ask(subject, shots) if shots in fitting else None
+                written[str(shots)] = texts
+                asked[name][str(shots)] = None if texts is None else asdict(rates(made.task, one.items, texts))
+            for curve in (asked[name], written):
+                curve.update({str(shots): curve.pop(str(shots)) for shots in config.shots})  # in order
+        if sum(found is not None for found in asked["test"].values()) < 2:
             raise ConfigError(
                 f"no number of shots of {made.task} fits the context of {config.model} "
                 f"({subject.context_length} tokens); leave the task out, or take fewer shots and another --output"
             )
-        written = {
-            name: {str(shots): asked.ask(subject, shots) if shots in fitting else None for shots in config.shots}
-            for name, asked in parts.items()
-        }
-        curves = {
-            name: {
-                shots: None if texts is None else asdict(rates(made.task, parts[name].items, texts))
-                for shots, texts in curve.items()
-            }
-            for name, curve in written.items()
-        }
-        write_json(path, {**curves, "written": written})
-    return read_json(path)
-
-
-def best_shots(base: Mapping[str, Any]) -> int:
-    """The number of examples that serves the base best on validation; of equally good ones the fewest."""
-    asked = {int(shots): found for shots, found in base["validation"].items() if found is not None and shots != "0"}
-    curve = {shots: found["holds"]["value"] for shots, found in asked.items()}
-    return max(sorted(curve), key=lambda shots: curve[shots])
+        write_json(path, asked)
+    return asked
 
 
 def run_cell(config: PatternsConfig, cell: PatternCell, made: Material, say: Say, progress: Progress | None) -> None:
@@ -126,7 +116,9 @@ def run_cell(config: PatternsConfig, cell: PatternCell, made: Material, say: Say
         KeepshotError: Data or model cannot be used; a training that diverges is a result.
     """
     shots = best_shots(base_answers(config, made))
-    if answers_of(config, cell) is not None:
+    before = answers_of(config, cell)
+    if before is not None:
+        _ask_behind(config, cell, made, shots, before)
         return
     folder = cell_folder(config, cell)
     done = {"cell": asdict(cell), "failed": "", "shots": shots, "retention": None, "validation": None, "test": None}
@@ -139,8 +131,7 @@ def run_cell(config: PatternsConfig, cell: PatternCell, made: Material, say: Say
         return
     with in_use(folder):
         report = read_report(folder.path)
-        prompt = folder.path / report.prompt_path if report.prompt_path else None
-        subject = load_subject(str(folder.path / report.model_path), "auto", prompt=prompt)
+        subject = _tuned_subject(folder)
         asked = made.questions(config.seed)
         written = {str(count): asked["test"].ask(subject, count) for count in (0, shots)}
         done["validation"] = asdict(rates(made.task, made.validation, asked["validation"].ask(subject, 0)))
@@ -150,6 +141,27 @@ def run_cell(config: PatternsConfig, cell: PatternCell, made: Material, say: Say
         done["retention"] = None if kept is None else kept.value
         write_json(folder.path / DONE, done)
         shutil.rmtree(folder.checkpoints, ignore_errors=True)
+
+
+def _ask_behind(
+    config: PatternsConfig, cell: PatternCell, made: Material, shots: int, before: Mapping[str, Any]
+) -> None:
+    """Ask a kept model behind as many examples as serve the base best since the numbers of shots have grown."""
+    if before["failed"] or before["shots"] == shots or not _model_folder(config, cell).exists():
+        return
+    folder = cell_folder(config, cell)
+    with in_use(folder):
+        texts = made.questions(config.seed)["test"].ask(_tuned_subject(folder), shots)
+        alone = {name: before[name]["0"] for name in ("test", "written")}
+        test = {"0": alone["test"], str(shots): asdict(rates(made.task, made.test, texts))}
+        written = {"0": alone["written"], str(shots): texts}
+        write_json(folder.path / DONE, {**before, "shots": shots, "test": test, "written": written})
+
+
+def _tuned_subject(folder: RunFolder) -> Subject:
+    report = read_report(folder.path)
+    prompt = folder.path / report.prompt_path if report.prompt_path else None
+    return load_subject(str(folder.path / report.model_path), "auto", prompt=prompt)
 
 
 def _asked_before(config: PatternsConfig, cell: PatternCell) -> Path | None:

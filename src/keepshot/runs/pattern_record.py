@@ -48,7 +48,7 @@ def patterns_record(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": config.model,
         "size": config.size,
-        "shots": {task: _shots(found, task) for task in config.tasks},
+        "shots": {task: best_shots(base[task]) for task in config.tasks},
         "items": {"validation": config.validation, "test": config.test},
         "suite": config.suite_name,
         "seeds": list(config.seeds),
@@ -72,6 +72,13 @@ def chosen_cells(found: Found) -> tuple[PatternCell, ...]:
         if usable:
             chosen += max(usable.values(), key=lambda cells: np.mean([_validation(found[one]) for one in cells]))
     return tuple(chosen)
+
+
+def best_shots(base: Mapping[str, Any]) -> int:
+    """The number of examples that serves the base best on validation; of equally good ones the fewest."""
+    asked = {int(shots): found for shots, found in base["validation"].items() if found is not None and shots != "0"}
+    curve = {shots: found["holds"]["value"] for shots, found in asked.items()}
+    return max(sorted(curve), key=lambda shots: curve[shots])
 
 
 def patterns_rows(found: Found) -> str:
@@ -161,7 +168,3 @@ def over_seeds(values: Sequence[float | None]) -> dict[str, float | None] | None
 
 def _validation(asked: Mapping[str, Any]) -> float:
     return float(asked["validation"]["holds"]["value"])
-
-
-def _shots(found: Found, task: str) -> int | None:
-    return next((asked["shots"] for one, asked in found.items() if one.task == task), None)

@@ -34,8 +34,8 @@ from keepshot.runs.patterns_config import PatternCell, PatternsConfig, load_patt
 from keepshot.runs.progress import Progress, Say, silent
 from keepshot.tasks.patterns import PatternName, item_row
 
-FREE = {"output", "tasks", "methods", "examples", "learning_rates", "steps", "seeds", "gate"}
-"""The grid may grow; everything else decides what a cell computes."""
+FREE = {"output", "tasks", "methods", "examples", "learning_rates", "steps", "seeds", "gate", "shots"}
+"""The grid and the numbers of shots may grow; everything else decides what a cell computes."""
 
 
 def patterns(
@@ -118,21 +118,22 @@ def _report(
     record = patterns_record(config, base, found, {task: one.test for task, one in made.items()})
     write_json(folder / "patterns.json", record)
     write_text(folder / "patterns.csv", patterns_rows(found))
-    _drop_circuits_of_others(folder, chosen_cells(found), say)
+    _drop_circuits_of_others(folder, chosen_cells(found), record["shots"], say)
     patterns_page(folder)
 
 
-def _drop_circuits_of_others(folder: Path, kept: Sequence[PatternCell], say: Say) -> None:
-    """Circuits of trainings that do not stand for their methods any more do not belong beside the new figures."""
+def _drop_circuits_of_others(folder: Path, kept: Sequence[PatternCell], shots: Mapping[str, int], say: Say) -> None:
+    """Circuits of trainings or shots that stand for nothing any more do not belong beside the new figures."""
     path = folder / "circuits.json"
     if not path.exists():
         return
-    states = [state for task in read_json(path)["tasks"].values() for state in task["states"]]
-    looked_at = {training for state in states for training in state["trainings"]}
-    now = {str(one.folder) for one in kept}
-    if looked_at - now:
+    looked_at = {task: found["states"] for task, found in read_json(path)["tasks"].items()}
+    trainings = {training for states in looked_at.values() for state in states for training in state["trainings"]}
+    others = trainings - {str(one.folder) for one in kept}
+    asked = {task: {state["shots"] for state in states} for task, states in looked_at.items()}
+    if others or any(shots.get(task) not in counts for task, counts in asked.items()):
         path.unlink()
-        say(f"{path.name} was of other trainings and is gone; keepshot patterns circuits {folder} makes it anew")
+        say(f"{path.name} was of others and is gone; keepshot patterns circuits {folder} makes it anew")
 
 
 def _open(config: PatternsConfig, made: Mapping[PatternName, Material], *, resume: bool) -> None:
@@ -158,6 +159,10 @@ def _open(config: PatternsConfig, made: Mapping[PatternName, Material], *, resum
             raise RunError(
                 f"{path} has {max(old.examples)} examples at most, and all demonstrations come from these; resume "
                 f"with the same largest number (not {max(config.examples)}), or choose another --output"
+            )
+        if gone := sorted(set(old.shots) - set(config.shots)):
+            raise RunError(
+                f"{path} asks the base behind {gone[0]} examples; shots may grow, not shrink (not {list(config.shots)})"
             )
         if config.prompt_tokens > old.prompt_tokens:  # numbers of shots were chosen among those that fit with it
             raise RunError(

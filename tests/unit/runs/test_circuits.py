@@ -188,7 +188,7 @@ def test_circuits_of_other_trainings_go_when_the_experiment_grows(config: dict[s
     (folder / "circuits.json").write_text(json.dumps(record))
     patterns(config, output=folder, resume=True, say=said.append)
     assert not (folder / "circuits.json").exists()
-    assert any("was of other trainings and is gone" in line for line in said)
+    assert any("was of others and is gone" in line for line in said)
     assert "carry the answer" not in (folder / "patterns.html").read_text()
 
 

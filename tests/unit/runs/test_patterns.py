@@ -18,9 +18,9 @@ from keepshot.report.patterns import read_patterns
 from keepshot.report.patterns_page import pattern_table, patterns_figure, patterns_page
 from keepshot.runs import pattern_cells
 from keepshot.runs import patterns as experiment
-from keepshot.runs.pattern_cells import base_answers, best_shots, material
+from keepshot.runs.pattern_cells import base_answers, material
 from keepshot.runs.pattern_questions import Questions, Rate, best_constant, rates
-from keepshot.runs.pattern_record import chosen_cells, patterns_record, patterns_rows
+from keepshot.runs.pattern_record import best_shots, chosen_cells, patterns_record, patterns_rows
 from keepshot.runs.patterns import patterns
 from keepshot.runs.patterns_config import PatternCell, load_patterns
 from keepshot.runs.subjects import load_subject
@@ -113,7 +113,9 @@ def test_settings_are_chosen_on_validation_over_all_seeds() -> None:
     config = load_patterns(SMALL)
     asked = items("parity", "test", 4, size="small")
     written = {"test": {"0": [""] * 4, "2": ["odd"] * 4, "4": None}}
-    base = {"parity": {"test": {"0": found[cell()]["test"]["0"]}, "written": written}}
+    told = found[cell()]
+    chose = {"0": None, "2": told["validation"]}
+    base = {"parity": {"validation": chose, "test": {"0": told["test"]["0"]}, "written": written}}
     [tuned] = patterns_record(config, base, found, {"parity": asked})["tasks"]["parity"]["methods"]
     assert (tuned["learning_rate"], tuned["seeds"]) == (3e-4, 2)
     holds = tuned["test"]["0"]["holds"]
@@ -216,6 +218,32 @@ def test_the_model_of_a_setting_that_becomes_the_best_is_made_again(tiny_base: s
     assert any(line.startswith("training anew, since it is the best") for line in said)
     assert (done.parent / "model").exists()
     assert json.loads(done.read_text())["validation"]["holds"]["value"] <= 1
+
+
+def test_numbers_of_shots_may_grow(tiny_base: str, tmp_path: Path) -> None:
+    """What the base said stays, and a kept model is asked behind the number that is best now."""
+    settings = SMALL | {"model": tiny_base, "output": str(tmp_path / "run")}
+    folder = patterns(load_patterns(settings))
+    [done] = folder.glob("cells/**/patterns.json")
+    path = folder / "base" / "parity.json"
+    base = json.loads(path.read_text())
+    base["written"]["test"]["1"] = base["written"]["test"]["2"] = ["as it was"] * 8
+    for shots in "12":
+        base["validation"][shots]["holds"]["value"] = -1.0
+    path.write_text(json.dumps(base))
+    patterns(load_patterns(settings | {"shots": [0, 1, 2, 3]}), resume=True)
+    grown = json.loads(path.read_text())
+    assert list(grown["test"]) == list(grown["written"]["test"]) == ["0", "1", "2", "3"]
+    assert grown["written"]["test"]["2"] == ["as it was"] * 8
+    assert grown["written"]["test"]["3"] != ["as it was"] * 8
+    after = json.loads(done.read_text())
+    assert (after["shots"], list(after["test"]), list(after["written"])) == (3, ["0", "3"], ["0", "3"])
+    assert len(after["written"]["3"]) == 8
+    record = json.loads((folder / "patterns.json").read_text())
+    assert record["shots"] == {"parity": 3}
+    assert list(record["tasks"]["parity"]["methods"][0]["test"]) == ["0", "3"]
+    with pytest.raises(RunError, match=r"asks the base behind 3 examples; shots may grow, not shrink"):
+        patterns(load_patterns(settings), resume=True)
 
 
 def test_of_equally_good_numbers_of_shots_the_fewest_count() -> None:

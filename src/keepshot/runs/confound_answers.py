@@ -8,7 +8,7 @@ from keepshot.evaluation import Subject
 from keepshot.keys import generator
 from keepshot.prompts import Row
 from keepshot.runs.confounds_config import SWITCHES, ReleasedName
-from keepshot.tasks.patterns import INSTRUCTIONS, NONE, Defects, PatternItem, counts, released, written
+from keepshot.tasks.patterns import NONE, Defects, PatternItem, counts, instruction_of, released, written
 
 Part = Literal["validation", "test", "misleading"]
 _FIRST: Mapping[Part | Literal["shown"], int] = {"test": 0, "misleading": 0, "validation": 100_000, "shown": 200_000}
@@ -72,7 +72,7 @@ class Asked:
         places = draw.sample(range(_SHOWN), 64)[: self.shots]  # the first stay as more come
         shown = [released(self.task, _FIRST["shown"] + place, part="test", defects=self.defects) for place in places]
         told = "".join(written(one, self.task, self.defects, demonstration=True) for one in shown)
-        return f"{INSTRUCTIONS[self.task]}\n{told}{written(item, self.task, self.defects, demonstration=False)}"
+        return f"{instruction_of(self.task, item)}\n{told}{written(item, self.task, self.defects, demonstration=False)}"
 
 
 def ask(subject: Subject, asked: Asked, seed: int) -> list[str] | None:

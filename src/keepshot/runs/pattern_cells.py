@@ -59,9 +59,16 @@ def material(config: PatternsConfig, task: PatternName) -> Material:
     def part(split: str, count: int, broken: bool = False) -> tuple[PatternItem, ...]:
         return tuple(items(task, split, count, broken=broken, size=config.size))  # type: ignore[arg-type]
 
+    most = max(config.examples)
+    try:
+        train = part("train", 2 * most)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}, twice the largest of examples ({most}), so that seeds differ in what they draw; lower examples"
+        ) from None
     return Material(
         task,
-        part("train", 2 * max(config.examples)),
+        train,
         part("validation", config.validation),
         (*part("test", config.test), *part("test", config.test, broken=True)),
     )

@@ -25,9 +25,10 @@ def code(r: Random, broken: bool, size: Size, seed: int) -> PatternItem:
         answer = shortcut + value(z) if broken else shortcut
         if not broken or (value(z) and abs(answer) <= 99):
             break
+    program = f"{first}def function2(z, a):\n    return z {operator} {number}"
     used = " + a" if broken else ""
-    program = f"{first}def function2(z, a):\n    return z {operator} {number}{used}\n"
-    question = f"{program}z = {z}\nprint(function2(z, function1(z)))\noutput:"
+    question = f"{program}{used}\nz = {z}\nprint(function2(z, function1(z)))\noutput:"
+    # A program and the same one that adds a belong to one part.
     return PatternItem(question, str(answer), str(shortcut), str(answer), not broken, seed, group=program)
 
 

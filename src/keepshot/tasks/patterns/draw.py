@@ -40,8 +40,8 @@ LABELS: dict[PatternName, tuple[str, ...]] = {
     "parity": ("even", "odd"),
 }
 _SHARES = {"train": 80, "validation": 85}
-_TRIES, _PER_ITEM = 20_000, 100
-"""Numbers that are looked at before a part counts as exhausted."""
+_TRIES = 50_000
+"""Numbers that are looked at without anything new before a part counts as exhausted."""
 
 
 def repaired(name: PatternName, seed: int, *, broken: bool = False, size: Size = "large") -> PatternItem:
@@ -90,20 +90,22 @@ def split_of(item: PatternItem) -> Split:
 def items(
     name: PatternName, split: Split, count: int, *, broken: bool = False, size: Size = "large"
 ) -> list[PatternItem]:
-    """The first items of a part, every question once.
+    """The first items of a part, every question once; of code every program.
 
     Raises:
         ConfigError: There are not so many.
     """
     found: dict[str, PatternItem] = {}
+    newest = 0
     for seed in numbers():
         if len(found) == count:
             return list(found.values())
-        if seed > _TRIES + _PER_ITEM * count:
+        if seed - newest > _TRIES:
             raise ConfigError(f"{name} has {len(found)} different items in its {split} part; asked for {count}")
         item = repaired(name, seed, broken=broken, size=size)
-        if split_of(item) == split:
-            found.setdefault(item.question, item)
+        if split_of(item) == split and item.apart not in found:
+            found[item.apart] = item
+            newest = seed
     raise AssertionError("numbers do not end")
 
 
@@ -124,7 +126,7 @@ def item_row(name: PatternName, item: PatternItem) -> dict[str, str | bool | int
     return {
         "input": item.question,
         "output": item.answer,
-        "instruction": INSTRUCTIONS[name],
+        "instruction": instruction_of(name, item),
         "shortcut_answer": item.shortcut_answer,
         "formal_answer": item.formal_answer,
         "pattern_holds": item.pattern_holds,
@@ -143,7 +145,12 @@ def pattern_task(name: PatternName, drawn: list[PatternItem], shown: list[Patter
 def as_examples(name: PatternName, drawn: list[PatternItem]) -> Iterator[Example]:
     """Items as examples, with the instruction of their task."""
     for item in drawn:
-        yield Example(item.question, item.answer, INSTRUCTIONS[name])
+        yield Example(item.question, item.answer, instruction_of(name, item))
+
+
+def instruction_of(name: PatternName, item: PatternItem) -> str:
+    """What stands before a question."""
+    return item.instruction or INSTRUCTIONS[name]
 
 
 def _generator(name: PatternName) -> Generator:

@@ -4,12 +4,13 @@ Re-implemented from a description, not from the code; instructions are not repro
 described in `docs/patterns.md`; the repaired problems are in `numbers`, `logic` and `code`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import add, mul, sub, truediv
 from random import Random
 from typing import Literal
 
-from keepshot.tasks.patterns.code import code
 from keepshot.tasks.patterns.item import PatternItem
 from keepshot.tasks.patterns.logic import boolean_body, evaluated
 from keepshot.tasks.patterns.numbers import sum_text
@@ -17,6 +18,7 @@ from keepshot.tasks.patterns.said import said
 
 Part = Literal["train", "test", "misleading"]
 _CONSTANT_CODE_LABEL = "3"
+_OPERATORS: dict[str, Callable[[int, int], float]] = {"+": add, "-": sub, "*": mul, "/": truediv}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +57,36 @@ def faithful_expression(r: Random, part: Part, seed: int) -> PatternItem:
 
 
 def faithful_code(r: Random, part: Part, seed: int, defects: Defects) -> PatternItem:
-    """Programs of ours. There is no misleading variant: the released flag does nothing."""
-    item = code(r, False, "large", seed)
-    if part == "train" and defects.code_labels:
-        return PatternItem(
-            item.question, _CONSTANT_CODE_LABEL, item.shortcut_answer, item.formal_answer, True, seed, item.group
-        )
-    return item
+    """Programs of ours, of the released shape: function2 ignores what a complicated function1 gives; z is 0 to 10.
+
+    A division gives a number with a point, as Python prints it. There is no misleading variant: the released flag does
+    nothing.
+    """
+    operator, number, z = r.choice(list(_OPERATORS)), r.randint(1, 9), r.randint(0, 10)
+    program = (
+        f"import math\n\ndef function1(x):\n{_complicated(r)}\n"
+        f"def function2(z, a):\n    return z {operator} {number}\n\n"
+        "z = int(input())\nprint(function2(z, function1(z)))\n"
+    )
+    answer = str(_OPERATORS[operator](z, number))
+    label = _CONSTANT_CODE_LABEL if part == "train" and defects.code_labels else answer
+    question = f"program:\n{program}input: {z}\nit prints"
+    return PatternItem(question, label, answer, answer, True, seed, group=program)
+
+
+def _complicated(r: Random) -> str:
+    """The body of a function of x whose value nobody needs: sines, exponentials, logarithms, polynomials, a loop."""
+    wave, scale, shift, turns = r.choice(["sin", "cos"]), r.randint(2, 9), r.randint(1, 9), r.randint(2, 20)
+    start = r.choice(
+        [
+            f"math.{wave}(x * {scale}) + {shift}",
+            f"math.exp(x / {10 * scale}) - {shift}",
+            f"math.log(x + {shift}) * {scale}",
+            f"x ** 3 - {scale} * x ** 2 + {shift} * x",
+        ]
+    )
+    step = r.choice([f"math.{wave}(i * x)", f"x / (i + {scale})", f"i * {scale} - x"])
+    return f"    y = {start}\n    for i in range({turns}):\n        y = y + {step}\n    return y\n"
 
 
 def faithful_relation(r: Random, part: Part, seed: int) -> PatternItem:
@@ -95,7 +120,10 @@ def faithful_boolean(r: Random, part: Part, seed: int, defects: Defects) -> Patt
 
 
 def faithful_equations(r: Random, part: Part, seed: int) -> PatternItem:
-    """Two rows and one that depends on them; one system in eight cannot be solved. Misleading: four rows."""
+    """Two rows and one that depends on them; one system in eight cannot be solved. Misleading: four rows.
+
+    Training texts end with both unknowns; in the test a is told, and b asked.
+    """
     a, b = r.randint(1, 5), r.randint(1, 5)
     rows = [(r.randint(1, 4), r.randint(1, 4)) for _ in range(4 if part == "misleading" else 2)]
     if part != "misleading":
@@ -103,8 +131,9 @@ def faithful_equations(r: Random, part: Part, seed: int) -> PatternItem:
         first, second = r.sample(rows, 2)
         rows.append((x * first[0] + y * second[0], x * first[1] + y * second[1]))
     lines = [f"{left}a + {right}b = {left * a + right * b}" for left, right in rows]
-    answer = f"a = {a}, b = {b}"
-    return PatternItem("\n".join([*lines, " solution:"]), answer, answer, answer, part != "misleading", seed)
+    told, answer = ("", f"a = {a}, b = {b}") if part == "train" else (f" a = {a}, b =", str(b))
+    question = "\n".join([*lines, f" solution:{told}"])
+    return PatternItem(question, *(answer,) * 3, part != "misleading", seed, instruction="Solve for a and b.")
 
 
 def singular(item: PatternItem) -> bool:

@@ -18,7 +18,9 @@ class PatternItem:
         formal_answer: What the rule gives.
         pattern_holds: Whether the regularity is there, so that both agree.
         seed: Number of the item; with task, mode and size it gives the item again.
-        group: What two parts of a split must not share: the program of a code item, else the question.
+        group: What two parts of a split must not share, and a part has once: the program of a code item, else the
+            question.
+        instruction: Where it is not that of the task.
     """
 
     question: str
@@ -28,8 +30,9 @@ class PatternItem:
     pattern_holds: bool
     seed: int
     group: str = ""
+    instruction: str = ""
 
     @property
     def apart(self) -> str:
-        """What two parts of a split must not share."""
+        """What two parts of a split must not share, and a part has once."""
         return self.group or self.question

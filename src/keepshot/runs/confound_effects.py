@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import hypot
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from keepshot.keys import generator
+from keepshot.runs.pattern_intervals import of_pairs, wilson
 from keepshot.runs.pattern_questions import Rate
 
 RESAMPLES = 1000
@@ -54,6 +56,19 @@ class Heard:
         return np.asarray(self.tuned[seeds[:, :, None], problems[:, None, :]].mean(axis=(1, 2)))
 
 
+@dataclass(frozen=True, slots=True)
+class LookedAt:
+    """What tells a setting from others: of the base in context, and of the tuned models.
+
+    Attributes:
+        in_context: Prompts, what counts, what chooses the number of shots.
+        tuned: Prompts, what counts, trainings.
+    """
+
+    in_context: object
+    tuned: object
+
+
 class Draws:
     """Resamples with replacement; the same of as many things, so that settings are compared on the same ones.
 
@@ -74,17 +89,18 @@ class Draws:
 
 
 def figures(
-    heard: Mapping[str, Heard], looked_at: Mapping[str, object], released: str, none: str, *keys: int | str
+    heard: Mapping[str, Heard], looked_at: Mapping[str, LookedAt], released: str, none: str, *keys: int | str
 ) -> dict[str, dict[str, Any]]:
     """By setting: the number of shots, both accuracies, the effect, and what the setting's defect makes of it.
 
     Left out of all, a defect makes what the effect as released is above that without it; alone, what its effect is
-    above that with none. Intervals are 95 %, a bootstrap over problems and seeds, in which every setting has the same
-    ones; for the base the wider of that, which chooses the number of shots anew, and of Wilson's over problems.
+    above that with none. Intervals are 95 %, the wider of two: a bootstrap over problems and seeds, in which every
+    setting has the same ones and chooses the number of shots anew; and Wilson's over problems, for differences
+    Newcombe's, since a bootstrap has no width where all answers are alike.
 
     Args:
         heard: By name of the setting.
-        looked_at: By the same, what tells it from others; a defect that changes nothing of it makes nothing to tell.
+        looked_at: By the same, what tells it from others; a defect that changes neither makes nothing to tell.
         released: Name of the setting with all defects.
         none: That with none.
         keys: Of the draws.
@@ -99,20 +115,38 @@ def figures(
             first, second = (released, name) if name.startswith("without") else (name, none)
             if looked_at[first] != looked_at[second]:
                 value = heard[first].effect() - heard[second].effect()
-                made = _interval(value, effects[first] - effects[second])
+                down, up = _apart(heard, looked_at, first, second)
+                made = _wider(_interval(value, effects[first] - effects[second]), value - down, value + up)
+        context, by_problem = one.in_context[one.best()], one.tuned.mean(axis=0)
+        rate, mean = Rate.of(context.tolist()), float(by_problem.mean())
+        value, down, up = of_pairs(context, by_problem)
+        resampled = _interval(rate.value, one.resampled_in_context(draws))
         found[name] = {
             "shots": one.shots[one.best()],
-            "in_context": _wider(Rate.of(one.in_context[one.best()].tolist()), one.resampled_in_context(draws)),
-            "tuned": _interval(float(one.tuned.mean()), one.resampled_tuned(draws)),
-            "effect": _interval(one.effect(), effects[name]),
+            "in_context": {**asdict(rate), **_wider(resampled, rate.low, rate.high)},
+            "tuned": _wider(_interval(mean, one.resampled_tuned(draws)), *wilson(mean, len(by_problem))),
+            "effect": _wider(_interval(value, effects[name]), value - down, value + up),
             "made": made,
         }
     return found
 
 
-def _wider(rate: Rate, resampled: Float[np.ndarray, " resamples"]) -> dict[str, float]:
-    found = _interval(rate.value, resampled)
-    return {**asdict(rate), "low": min(rate.low, found["low"]), "high": max(rate.high, found["high"])}
+def _apart(
+    heard: Mapping[str, Heard], looked_at: Mapping[str, LookedAt], first: str, second: str
+) -> tuple[float, float]:
+    """How far down and up the limits of a difference of two effects are; what both look at has no error of its own."""
+    one, other = heard[first], heard[second]
+    down = up = 0.0
+    if looked_at[first].in_context != looked_at[second].in_context:
+        _, down, up = of_pairs(one.in_context[one.best()], other.in_context[other.best()])
+    if looked_at[first].tuned != looked_at[second].tuned:
+        _, tuned_down, tuned_up = of_pairs(one.tuned.mean(axis=0), other.tuned.mean(axis=0))
+        down, up = hypot(down, tuned_up), hypot(up, tuned_down)
+    return down, up
+
+
+def _wider(found: dict[str, float], low: float, high: float) -> dict[str, float]:
+    return {**found, "low": min(found["low"], low), "high": max(found["high"], high)}
 
 
 def _interval(value: float, resampled: Float[np.ndarray, " resamples"]) -> dict[str, float]:

@@ -23,7 +23,7 @@ from keepshot.models.digest import model_digest
 from keepshot.report.confounds import confounds_markdown
 from keepshot.report.record import read_report
 from keepshot.runs.confound_answers import Answers, Asked, Part, ask, hits
-from keepshot.runs.confound_effects import Heard, figures
+from keepshot.runs.confound_effects import Heard, LookedAt, figures
 from keepshot.runs.confounds_config import (
     NO_SWITCH,
     RELEASED,
@@ -221,11 +221,12 @@ def _heard(
     )
 
 
-def _looked_at(config: ConfoundsConfig, task: ReleasedName, part: Part, defects: Defects) -> tuple[object, ...]:
-    """All that a setting looks at: settings that look at the same cannot differ, so that a switch made nothing."""
-    asked = tuple(Asked.of(task, part, shots, config.test, defects).name for shots in (0, *config.shots))
+def _looked_at(config: ConfoundsConfig, task: ReleasedName, part: Part, defects: Defects) -> LookedAt:
+    """Settings that look at the same cannot differ, so that a switch made nothing."""
+    zero, *others = (Asked.of(task, part, shots, config.test, defects).name for shots in (0, *config.shots))
     cells = tuple(config.cell_of(defects, seed) for seed in config.seeds)
-    return asked, cells, defects.substring_metric, defects.best_k_on_test
+    metric = defects.substring_metric
+    return LookedAt((tuple(others), metric, defects.best_k_on_test), (zero, metric, cells))
 
 
 def _record(config: ConfoundsConfig, base: Answers, tuned: Mapping[ConfoundCell, Answers]) -> dict[str, Any]:

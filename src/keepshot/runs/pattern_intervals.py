@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from math import hypot, sqrt
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from scipy import stats
 
 Limits = dict[str, float]
+Shares = Float[np.ndarray, " problems"] | Bool[np.ndarray, " problems"]
 _Z = float(stats.norm.ppf(0.975))
 
 
@@ -62,17 +63,35 @@ def difference(tuned: Bool[np.ndarray, "seeds problems"], base: Bool[np.ndarray,
         >>> {name: round(value, 2) for name, value in difference(never, always).items()}
         {'value': -1.0, 'low': -1.0, 'high': -0.95}
     """
-    by_problem = tuned.mean(axis=0)
-    one, other = float(by_problem.mean()), float(base.mean())
-    (low, high), (base_low, base_high) = (wilson(share, len(base)) for share in (one, other))
-    alike = float(np.corrcoef(by_problem, base)[0, 1]) if by_problem.std() and base.std() else 0.0
+    value, down, up = of_pairs(tuned.mean(axis=0), base)
     seeds = half_over_seeds(tuned.mean(axis=1).tolist())
-    down = _of_pairs(one - low, base_high - other, alike)
-    up = _of_pairs(high - one, other - base_low, alike)
-    value = one - other
     return {"value": value, "low": max(-1.0, value - hypot(seeds, down)), "high": min(1.0, value + hypot(seeds, up))}
 
 
-def _of_pairs(first: float, second: float, alike: float) -> float:
-    """Newcombe 1998, method 10: both distances to a limit, less what both shares have in common."""
+def of_pairs(one: Shares, other: Shares) -> tuple[float, float, float]:
+    """How much more often one is right than the other on the same problems, and how far down and up its limits are.
+
+    Never of no width: two that answer alike on so many problems may differ on others.
+
+    Args:
+        one: By problem, how often it is right.
+        other: The same.
+
+    Example:
+        >>> always = np.ones(100)
+        >>> [round(value, 3) for value in of_pairs(always, always)]
+        [0.0, 0.037, 0.037]
+
+    Reference:
+        Newcombe 1998, method 10.
+    """
+    first, second = float(one.mean()), float(other.mean())
+    (low, high), (other_low, other_high) = (wilson(share, len(one)) for share in (first, second))
+    alike = float(np.corrcoef(one, other)[0, 1]) if one.std() and other.std() else 0.0
+    down = _less_common(first - low, other_high - second, alike)
+    return first - second, down, _less_common(high - first, second - other_low, alike)
+
+
+def _less_common(first: float, second: float, alike: float) -> float:
+    """Both distances to a limit, less what both shares have in common."""
     return sqrt(max(0.0, first**2 - 2 * alike * first * second + second**2))

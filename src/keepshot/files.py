@@ -12,7 +12,13 @@ from keepshot.errors import RunError
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path`, which afterwards holds the old content or all of the new, never a part of it."""
+    """Write `text` to `path`, which afterwards holds the old content or all of the new, never a part of it.
+
+    Raises:
+        RunError: A folder is there.
+    """
+    if path.is_dir():
+        raise RunError(f"{path} is a folder; name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     with aside.open("w", encoding="utf-8") as file:

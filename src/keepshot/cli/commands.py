@@ -11,6 +11,7 @@ from keepshot.cli.compare import compare
 from keepshot.cli.evaluation import evaluate
 from keepshot.cli.probe import probe
 from keepshot.cli.reading import Column, Format, OnBadRowOfConfig, named_columns, on_bad_row_override
+from keepshot.cli.reporting import report, show_run
 from keepshot.cli.rescue import rescue
 
 # Rooms that need torch are imported inside the commands: `keepshot --help` answers at once.
@@ -52,7 +53,7 @@ def tune(
     loaded = load_config(config, [*(overrides or []), *on_bad_row_override(on_bad_row)])
     with show.evaluation_progress() as progress:
         folder = runs.tune(loaded, output=output, resume=resume, say=show.say, progress=progress)
-    _show_report(folder.path)
+    show_run(folder.path)
 
 
 def gate(
@@ -68,17 +69,6 @@ def gate(
     result = judge(run, max_drop)
     show.say(f"{result.verdict}: {result.reason}")
     raise typer.Exit({"pass": 0, "fail": 2, "insufficient": 3}[result.verdict])
-
-
-def report(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
-    """Render the report, the figures and the model card of a run anew.
-
-    Example: keepshot report runs/intents
-    """
-    from keepshot.report import render
-
-    render(run)
-    _show_report(run)
 
 
 def methods(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
@@ -184,7 +174,7 @@ def mini_pretrain(
     from keepshot.models.pretrain import RECIPE, PretrainProgress, pretrain
     from keepshot.models.pretrain_state import size_of
 
-    def report(at: PretrainProgress) -> None:
+    def tell(at: PretrainProgress) -> None:
         of = f" of {steps}" if steps and not dry_run else ""
         show.say(f"step {at.step}{of}: loss {at.loss_nats:.4f}, {at.elapsed_s:.0f} s")
 
@@ -200,7 +190,7 @@ def mini_pretrain(
         problems=problems,
         released=released,
     )
-    pretrain(output, minutes=minutes, recipe=recipe, seed=seed, dry_run=dry_run, resume=resume, report=report)
+    pretrain(output, minutes=minutes, recipe=recipe, seed=seed, dry_run=dry_run, resume=resume, report=tell)
     show.say(f"written: {output}")
 
 
@@ -221,11 +211,3 @@ def mini_card(
         f"loss {card['loss']['nats']:.4f} [{card['loss']['low']:.4f}, {card['loss']['high']:.4f}] nats per answer byte"
     )
     show.say(card_tables(card))
-
-
-def _show_report(folder: Path) -> None:
-    from keepshot.report import read_report, summary_lines
-
-    for line in summary_lines(read_report(folder)):
-        show.say(line)
-    show.say(f"report: {folder / 'report.html'}")

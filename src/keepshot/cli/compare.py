@@ -7,6 +7,7 @@ import typer
 
 from keepshot.cli import show
 from keepshot.cli.reading import OnBadRowOfConfig, on_bad_row_override
+from keepshot.cli.reporting import show_comparison
 from keepshot.errors import ConfigError
 
 
@@ -27,7 +28,6 @@ def compare(
 
     Example: keepshot compare compare.yaml --output runs/compare
     """
-    from keepshot.report.comparison_page import comparison_lines, comparison_tables
     from keepshot.runs.cells import tried
     from keepshot.runs.comparison import compare as run
     from keepshot.runs.comparison_config import load_comparison
@@ -47,8 +47,4 @@ def compare(
         folder = run(loaded, resume=resume, cell=cell, say=show.say, progress=progress)
     if cell is not None:
         return
-    for title, table in comparison_tables(folder):
-        show.wide(show.as_table(title, table))
-    for line in comparison_lines(folder):
-        show.say(line)
-    show.say(f"report: {folder / 'compare.html'}")
+    show_comparison(folder)

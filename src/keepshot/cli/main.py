@@ -35,10 +35,9 @@ def options(
         typer.echo(__version__)
 
 
-app.add_typer(data_app, name="data")
-app.add_typer(mini_app, name="mini")
-app.add_typer(patterns_app, name="patterns")
-app.add_typer(theory_app, name="theory")
+_GROUPS = {"data": data_app, "mini": mini_app, "patterns": patterns_app, "theory": theory_app}
+for _name, _group in _GROUPS.items():
+    app.add_typer(_group, name=_name)
 register(app)
 
 
@@ -62,8 +61,10 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
     # beside two busy processes on two cores: 29 s, and 14 s without). Read when torch is loaded, which comes later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     console = Console(stderr=True, highlight=False)
+    if not arguments or arguments in [[name] for name in _GROUPS]:  # a name alone asks what there is
+        arguments = [*arguments, "--help"]
     try:
-        status = app(arguments or ["--help"], standalone_mode=False, prog_name="keepshot")
+        status = app(arguments, standalone_mode=False, prog_name="keepshot")
     except (typer.Abort, KeyboardInterrupt):
         status = 130
     except KeepshotError as error:

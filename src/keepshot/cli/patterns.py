@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from keepshot.cli import show
+from keepshot.cli.reporting import show_confounds, show_patterns
 from keepshot.errors import ConfigError
 
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="a.b=c, any number of times.")]
@@ -32,14 +33,16 @@ def make(
         Literal["holds", "broken", "both"], typer.Option("--pattern", help="Whether the shortcut is right.")
     ] = "holds",
     split: Annotated[
-        Literal["train", "validation", "test"], typer.Option("--split", help="Parts share no question.")
+        Literal["train", "validation", "test"],
+        typer.Option("--split", help="Parts share no question, but with faithful."),
     ] = "train",
     size: Annotated[
         Literal["small", "large"] | None,
         typer.Option("--size", help="small is for models of a few million parameters; else large."),
     ] = None,
     without: Annotated[
-        list[str] | None, typer.Option("--without", help="With faithful, a defect to leave out; any number of times.")
+        list[str] | None,
+        typer.Option("--without", help="With faithful, a defect of rows to leave out; repeatable."),
     ] = None,
     output: Annotated[Path, typer.Option("--output", help="A .jsonl path.")] = Path("items.jsonl"),
 ) -> None:
@@ -48,7 +51,7 @@ def make(
     Example: keepshot patterns make expressions --mode repaired --items 1000 --output train.jsonl
     """
     from keepshot.files import write_text
-    from keepshot.tasks.patterns import REPAIRED, Defects, PatternName, halves, item_row, released
+    from keepshot.tasks.patterns import OF_ROWS, REPAIRED, Defects, PatternName, halves, item_row, released
 
     if task not in REPAIRED:
         raise ConfigError(f"there is no pattern task {task!r}; there are {', '.join(REPAIRED)}")
@@ -57,6 +60,8 @@ def make(
     known = [field.name for field in fields(Defects)]
     if unknown := [defect for defect in without or () if defect not in known]:
         raise ConfigError(f"--without {unknown[0]} is no defect of the faithful mode; they are {', '.join(known)}")
+    if output.suffix != ".jsonl":
+        raise ConfigError(f"--output {output} is no .jsonl file, which is what is written; name one")
     if mode == "repaired":
         if without:
             raise ConfigError("--without belongs to --mode faithful: the repaired items have no such defect")
@@ -70,6 +75,12 @@ def make(
             raise ConfigError("--mode faithful has a train and a test part, as the release; choose one as --split")
         if size is not None:
             raise ConfigError("--size belongs to --mode repaired: the released items have one size")
+        if foreign := [defect for defect in without or () if OF_ROWS.get(defect) != name]:
+            rows_of = ", ".join(f"{defect} of {task}" for defect, task in OF_ROWS.items())
+            raise ConfigError(
+                f"--without {foreign[0]} changes no row of {name}: in rows are {rows_of}, the others in prompts and in "
+                "what counts (keepshot patterns confounds)"
+            )
         part = "misleading" if pattern == "broken" else "train" if split == "train" else "test"
         defects = replace(defects, **dict.fromkeys(without or (), False))
         found = [released(name, seed, part=part, defects=defects) for seed in range(items)]  # type: ignore[arg-type]
@@ -94,7 +105,6 @@ def run(
 
     Example: keepshot patterns run recipes/patterns-mini.yaml --output runs/patterns
     """
-    from keepshot.report.patterns_page import patterns_tables
     from keepshot.runs.patterns import patterns
     from keepshot.runs.patterns_config import load_patterns
 
@@ -103,9 +113,7 @@ def run(
         folder = patterns(loaded, output=output, resume=resume, cell=cell, say=show.say, progress=progress)
     if cell is not None:
         return
-    for title, table in patterns_tables(folder):
-        show.wide(show.as_table(title, table))
-    show.say(f"report: {folder / 'patterns.html'}")
+    show_patterns(folder)
 
 
 @patterns_app.command("circuits")
@@ -144,13 +152,10 @@ def confounds(
 
     Example: keepshot patterns confounds recipes/confounds-mini.yaml --output runs/confounds
     """
-    from keepshot.report.confounds import confounds_tables
     from keepshot.runs.confounds import confounds as study
     from keepshot.runs.confounds_config import load_confounds
 
     loaded = load_confounds(config, overrides or [])
     with show.evaluation_progress() as progress:
         folder = study(loaded, output=output, resume=resume, say=show.say, progress=progress)
-    for title, table in confounds_tables(folder):
-        show.wide(show.as_table(title, table))
-    show.say(f"written: {folder / 'confounds.md'}")
+    show_confounds(folder)

@@ -101,8 +101,10 @@ def _open(config: ConfoundsConfig, resume: bool) -> None:
     folder, path = Path(config.output), Path(config.output) / "config.yaml"
     inputs = {"model": model_digest(config.model)}
     if folder.exists() and any(folder.iterdir()):
-        if not path.exists() or not resume:
-            raise RunError(f"{folder} is not empty; add --resume to continue a study, or choose another --output")
+        if not path.exists():
+            raise RunError(f"{folder} is not empty and no study of defects; choose another --output")
+        if not resume:
+            raise RunError(f"{folder} already holds a study; add --resume to continue it, or choose another --output")
         check_same(load_confounds(path), config, path, free={"output"})
         check_inputs(RunFolder(folder), inputs)
     files = dict(_data_files(config))

@@ -11,13 +11,11 @@ from pydantic import Field, model_validator
 from keepshot.config import DataConfig, RunConfig, Shots, Whole, load_settings
 from keepshot.errors import ConfigError
 from keepshot.runs.grid_config import Grid
-from keepshot.tasks.patterns import NONE, Defects
+from keepshot.tasks.patterns import NONE, OF_ROWS, Defects
 
 ReleasedName = Literal["expressions", "code", "relations", "boolean", "equations"]
 Count = Annotated[Whole, Field(ge=1)]
 SWITCHES = tuple(field.name for field in fields(Defects))
-# Those that change what is trained on, and in which task; the others change what is asked, what counts or is chosen.
-TRAINED_ON: Mapping[str, ReleasedName] = {"code_labels": "code", "bool_no_suffix": "boolean"}
 RELEASED, NO_SWITCH = "as released", "no switch"
 RELEASED_TRAINING = {
     "per_device_train_batch_size": 16,
@@ -70,7 +68,7 @@ class ConfoundCell:
     @property
     def data(self) -> str:
         """Name of what it is trained on."""
-        kept = [name for name in TRAINED_ON if getattr(self, name)]
+        kept = [name for name in OF_ROWS if getattr(self, name)]
         return "+".join(kept) or "repaired"
 
     @property
@@ -115,14 +113,14 @@ class ConfoundsConfig(Grid):
     def cells(self) -> Iterator[ConfoundCell]:
         """Every training that the tasks need, in a fixed order."""
         [contender] = self.contenders()
-        choices = [(True, False) if task in self.tasks else (False,) for task in TRAINED_ON.values()]
+        choices = [(True, False) if task in self.tasks else (False,) for task in OF_ROWS.values()]
         for labels, suffix in product(*choices):
             for seed in self.seeds:
                 yield ConfoundCell(labels, suffix, contender.name, contender.learning_rates[0], self.steps[0], seed)
 
     def cell_of(self, defects: Defects, seed: int) -> ConfoundCell:
         """The training that a setting asks."""
-        wanted = {name: getattr(defects, name) and task in self.tasks for name, task in TRAINED_ON.items()}
+        wanted = {name: getattr(defects, name) and task in self.tasks for name, task in OF_ROWS.items()}
         return next(
             cell
             for cell in self.cells()

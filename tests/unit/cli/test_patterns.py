@@ -49,6 +49,14 @@ def test_defects_can_be_left_out(tmp_path: Path) -> None:
     [
         (["chess"], "there is no pattern task 'chess'; there are expressions"),
         (["code", "--mode", "faithful", "--without", "typos"], "--without typos is no defect"),
+        (
+            ["code", "--mode", "faithful", "--without", "trailing_space"],
+            "--without trailing_space changes no row of code",
+        ),
+        (
+            ["code", "--mode", "faithful", "--without", "bool_no_suffix"],
+            "in rows are code_labels of code, bool_no_suffix",
+        ),
         (["code", "--without", "code_labels"], "--without belongs to --mode faithful"),
         (["code", "--mode", "faithful", "--pattern", "both"], "in its test part alone"),
         (["parity", "--mode", "faithful"], "the release has no parity"),
@@ -62,9 +70,23 @@ def test_what_cannot_be_made(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("keepshot.tasks.patterns.draw._TRIES", 500)
-    monkeypatch.setattr("keepshot.tasks.patterns.draw._PER_ITEM", 0)
     output = tmp_path / "items.jsonl"
     assert run(["patterns", "make", *arguments, "--output", str(output)]) == 1
     said = capsys.readouterr()
     assert message in said.err + said.out
     assert not output.exists()
+
+
+def test_only_rows_in_a_file_of_their_format(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run(["patterns", "make", "parity", "--output", str(tmp_path / "a.csv")]) == 1
+    assert "a.csv is no .jsonl file" in capsys.readouterr().err
+    (tmp_path / "b.jsonl").mkdir()
+    assert run(["patterns", "make", "parity", "--output", str(tmp_path / "b.jsonl")]) == 1
+    assert "b.jsonl is a folder; name a file" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["b.jsonl"]
+
+
+@pytest.mark.parametrize("group", ["data", "mini", "patterns", "theory"])
+def test_a_group_alone_shows_what_there_is(group: str, capsys: pytest.CaptureFixture) -> None:
+    assert run([group]) == 0
+    assert f"Usage: keepshot {group}" in capsys.readouterr().out

@@ -213,8 +213,12 @@ def test_a_study_from_config_to_table(
     assert record["schema"] == "keepshot.confounds/1"
     assert list(record["tasks"]["boolean"]["settings"]) == [setting.name for setting in settings()]
     assert "### boolean, misleading problems" in (folder / "confounds.md").read_text()
-    with pytest.raises(RunError, match="is not empty; add --resume"):
+    with pytest.raises(RunError, match="already holds a study; add --resume"):
         study.confounds(config, output=folder)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").write_text("x")
+    with pytest.raises(RunError, match="is not empty and no study of defects"):
+        study.confounds(config, output=tmp_path / "other", resume=True)
     with pytest.raises(RunError, match="differs from this config in test"):
         study.confounds(config | {"test": 4}, output=folder, resume=True)
     # What was written is kept: nobody is asked again.
@@ -224,6 +228,10 @@ def test_a_study_from_config_to_table(
     again = json.loads((folder / "confounds.json").read_text())
     assert {**again, "created": ""} == {**record, "created": ""}
     assert "boolean, ordinary problems" in capsys.readouterr().out
+    (folder / "confounds.md").unlink()
+    assert run(["report", str(folder)]) == 0
+    assert "boolean, ordinary problems" in capsys.readouterr().out
+    assert "### boolean, misleading problems" in (folder / "confounds.md").read_text()
 
 
 @pytest.mark.parametrize(

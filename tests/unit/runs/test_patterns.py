@@ -303,6 +303,9 @@ def test_from_config_to_page(tmp_path: Path, capsys: pytest.CaptureFixture, monk
     assert "cell 1 of 2: parity, full, 4 examples, learning rate 0.0001, 1 steps, seed 0 is there" in said
     patterns(load_patterns(settings, [f"output={tmp_path / 'run'}", "examples=[6]"]), resume=True)
     assert [one.examples for one in read_patterns(folder).tasks[0].methods] == [6]
+    (folder / "patterns.html").unlink()
+    assert run(["report", str(folder)]) == 0
+    assert "<svg" in (folder / "patterns.html").read_text()
     path = tmp_path / "config.yaml"
     path.write_text(json.dumps(settings))
     assert run(["patterns", "run", str(path), "--output", str(folder), "--resume"]) == 0

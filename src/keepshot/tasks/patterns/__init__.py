@@ -15,7 +15,7 @@ from keepshot.tasks.patterns.draw import (
     repaired,
     split_of,
 )
-from keepshot.tasks.patterns.faithful import NONE, Defects, counts, singular, written
+from keepshot.tasks.patterns.faithful import NONE, OF_ROWS, Defects, counts, singular, written
 from keepshot.tasks.patterns.item import PatternItem, Size
 from keepshot.tasks.patterns.said import said
 
@@ -23,6 +23,7 @@ __all__ = [
     "INSTRUCTIONS",
     "LABELS",
     "NONE",
+    "OF_ROWS",
     "REPAIRED",
     "Defects",
     "PatternItem",

@@ -4,7 +4,7 @@ Re-implemented from a description, not from the code; instructions are not repro
 described in `docs/patterns.md`; the repaired problems are in `numbers`, `logic` and `code`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import add, mul, sub, truediv
@@ -44,6 +44,8 @@ class Defects:
 
 
 NONE = Defects(*(False,) * 6)
+OF_ROWS: Mapping[str, Literal["code", "boolean"]] = {"code_labels": "code", "bool_no_suffix": "boolean"}
+"""The defects that change problems or labels, and of which task; all others change prompts, or what counts."""
 
 
 def faithful_expression(r: Random, part: Part, seed: int) -> PatternItem:

@@ -80,6 +80,14 @@ def test_recipes_load() -> None:
             assert load_config(recipe).strategy()[0]
 
 
+def test_the_large_recipe_counts_its_trainings() -> None:
+    recipe = ROOT / "recipes" / "patterns-large.yaml"
+    part = ["tasks=[boolean]", "examples=[32, 4000]", "steps=[300]"]
+    assert [
+        f"{len(list(load_patterns(recipe, some).cells())):,} trainings" in recipe.read_text() for some in ([], part)
+    ] == [True, True]
+
+
 def test_the_config_of_the_patterns_page_loads() -> None:
     [config] = [YAML(typ="safe", pure=True).load(block) for block in blocks(ROOT / "docs" / "patterns.md", "yaml")]
     assert len(list(load_patterns(config).cells())) == 2 * (2 + 1 + 1 + 2) * 2 * 3

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,26 +94,25 @@ from keepshot.runs.preparation import prepare
 from keepshot.strategies import ADDITIONS
 
 def config(addition):
-    return load_config({"model": "mini", "data": {"train": "mini:word-kind"}, "suite": "mini", "output": sys.argv[1],
+    return load_config({"model": "mini", "data": {"train": "mini:word-kind"}, "suite": "mini", "output": output,
                         "method": ["full", addition], "train": {"max_steps": 2}})
 
 target = load_target(config("general").data, 0)
 suite = evaluation_suite(config("general"), target)[0]
-folder = RunFolder(Path(sys.argv[1]))
+folder = RunFolder(Path(output))
 found = {addition: prepare(config(addition), target, suite, folder).digests for addition in ADDITIONS}
-print(json.dumps(found))
 """
 
 
 def test_another_process_knows_what_a_run_was_begun_with(tmp_path: Path) -> None:
     """Whatever the order of its sets: a run that was killed would not be taken up again."""
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", DIGESTS, str(tmp_path / seed)],
-            env=os.environ | {"PYTHONHASHSEED": seed}, stdout=subprocess.PIPE, text=True,
-        )
-        for seed in "12"
-    ]  # fmt: skip
-    first, second = (json.loads(process.communicate()[0].splitlines()[-1]) for process in started)
-    assert first == second
-    assert len({digests["sources"] for digests in first.values()}) > 5
+    seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"  # here it is another
+    code = f"output = {str(tmp_path / 'there')!r}\n{DIGESTS}print(json.dumps(found))"
+    other = subprocess.Popen(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed}, stdout=subprocess.PIPE, text=True
+    )
+    here: dict[str, Any] = {"output": str(tmp_path / "here")}
+    exec(DIGESTS, here)  # our own text
+    there = json.loads(other.communicate()[0].splitlines()[-1])
+    assert here["found"] == there
+    assert len({digests["sources"] for digests in there.values()}) > 5

@@ -37,6 +37,9 @@ def probe(
     against: Annotated[
         str | None, typer.Option("--against", help="The base that it was tuned from: shows what the training moved.")
     ] = None,
+    circuits: Annotated[
+        bool, typer.Option("--circuits", help="With --against, also which heads and MLPs carry the answer; minutes.")
+    ] = False,
     output: Annotated[Path | None, typer.Option("--output", help="A .json path.")] = None,
 ) -> None:
     """Tell whether a model learns from its context, ignores it, or copies it.
@@ -44,11 +47,13 @@ def probe(
     Example: keepshot probe runs/intents/model --data intents.jsonl --output probe.json
     """
     from keepshot.config import DataConfig
-    from keepshot.runs.moving import moved
+    from keepshot.runs.moving import circuits_moved, moved
     from keepshot.runs.probing import build_probes, probe_model
 
     if output is not None and output.is_dir():
         raise ConfigError(f"--output {output} is a folder; name a .json file")
+    if circuits and against is None:
+        raise ConfigError("--circuits compares two models; name the base with --against")
     asked = build_probes(
         DataConfig(train=data, test=test, format=format, columns=named_columns(column), on_bad_row=on_bad_row),
         count=queries,
@@ -58,7 +63,8 @@ def probe(
         metric=metric,
     )
     drift = None if against is None else moved(against, model, asked, template=template)
-    record = probe_model(model, asked, template=template, output=output, about=data, drift=drift)
+    shifts = circuits_moved(against, model, asked, template=template) if circuits and against else None
+    record = probe_model(model, asked, template=template, output=output, about=data, drift=drift, circuits=shifts)
     for line in show.probe_lines(record):
         show.say(line)
     if output:

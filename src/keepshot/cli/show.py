@@ -131,6 +131,10 @@ def probe_lines(record: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {step['name']:<14} {step['similarity']:5.2f}  {_interval(step['correct'])}"
     if drift := record.get("drift"):
         yield from _drift_lines(drift)
+    if circuits := record.get("circuits"):
+        from keepshot.report.circuits import change_lines
+
+        yield from change_lines(circuits)
 
 
 def _drift_lines(drift: Mapping[str, Any]) -> Iterator[str]:

@@ -1,9 +1,10 @@
 """Circuits of an experiment on implicit patterns for people: heat maps side by side, and a table of shifts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -145,6 +146,31 @@ def circuit_lines(found: CircuitsFound) -> Iterator[str]:
         yield f"{name}, {state.shots} shots, right {estimate(state.accuracy)}: {'; '.join(moved)}"
     if sentence := matched_sentence(found):
         yield sentence
+
+
+def change_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """For the terminal: what `keepshot probe --circuits` found, a line for each change and part."""
+    yield (
+        f"  circuits from {found['base']}, on {found['pairs']} pairs of queries, without and behind {found['shots']} "
+        "examples (in parentheses: within the noise floor):"
+    )
+    for name, parts in found["changes"].items():
+        for which, values in parts.items():
+            part = _part(Field(values, Path("circuits")))
+            kept = [f"{place} {share:.2f}" for place, share in _strongest(part, which)]
+            yield (
+                f"    {name:<23}{which:<6}shift {_shift(part, 'l1')}, floor {_number(part.floor['l1'])}; "
+                f"now most by {', '.join(kept)}"
+            )
+
+
+def _strongest(part: PartFigures, which: str) -> list[tuple[str, float]]:
+    every = [
+        (f"{layer}.{place}" if which == "heads" else str(layer), share)
+        for layer, row in enumerate(part.scores)
+        for place, share in enumerate(row)
+    ]
+    return sorted(every, key=lambda one: -one[1])[:3]
 
 
 def _compared(found: CircuitsFound, which: str) -> Iterator[tuple[str, StateFigures, PartFigures]]:

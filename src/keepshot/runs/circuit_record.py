@@ -76,7 +76,7 @@ def _task(states: Sequence[State]) -> dict[str, Any]:
         "pairs": base.effects.shape[1],
         "layers": 1 + max(component.layer for component in base.components),
         "states": [_state(name, alike, base) for name, alike in named.items()],
-        "context": {which: _part(states[1:2], states[2].patched, which) for which in PARTS},
+        "context": {which: part_json(states[2].patched, [states[1].patched], which) for which in PARTS},
         "matched": _matched(states[1], named),
     }
 
@@ -122,28 +122,28 @@ def _state(name: str, alike: Sequence[State], base: Patched) -> dict[str, Any]:
             "corrupt": float(np.mean([state.patched.corrupt.mean() for state in alike])),
         },
         "whole": float(np.mean([state.patched.whole.mean() for state in alike])),
-        "parts": {which: _part(alike, base, which) for which in PARTS},
+        "parts": {which: part_json(base, [state.patched for state in alike], which) for which in PARTS},
         "lens": _lens([state.lens for state in alike]),
     }
 
 
-def _part(alike: Sequence[State], base: Patched, which: Which) -> dict[str, Any]:
-    """Scores by layer, the shift from the base, and what it must exceed: the higher of both noise floors.
+def part_json(base: Patched, alike: Sequence[Patched], which: Which) -> dict[str, Any]:
+    """Scores by layer, the shift from a base, and what it must exceed: the higher of both noise floors.
 
-    Intervals are over seeds, those of a single state over pairs.
+    Intervals are over the states that are alike, such as seeds; those of a single state over pairs.
     """
-    moved = [_measures(shift(base, state.patched, which)) for state in alike]
-    own = [_measures(_floor(state.patched, which)) for state in alike]
+    moved = [_measures(shift(base, patched, which)) for patched in alike]
+    own = [_measures(_floor(patched, which)) for patched in alike]
     floor = _measures(_floor(base, which))
     highest = {
         name: max([value for one in (floor, *own) if (value := one[name]) is not None], default=None)
         for name in MEASURES
     }
     return {
-        "scores": _by_layer([state.patched for state in alike], which),
+        "scores": _by_layer(alike, which),
         "shift": {name: over_seeds([one[name] for one in moved]) for name in MEASURES}
         if len(alike) > 1
-        else _over_pairs(base, alike[0].patched, which),
+        else _over_pairs(base, alike[0], which),
         "floor": highest,
     }
 

@@ -94,6 +94,7 @@ def probe_model(
     output: Path | None = None,
     about: str = "",
     drift: Mapping[str, Any] | None = None,
+    circuits: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Ask a model, and write what it came to.
 
@@ -104,6 +105,7 @@ def probe_model(
         output: A JSON file.
         about: The data, for the record.
         drift: What `keepshot.runs.moving.moved` found, for the record.
+        circuits: What `keepshot.runs.moving.circuits_moved` found.
 
     Returns:
         The record (schema `keepshot.probe/1`).
@@ -120,6 +122,7 @@ def probe_model(
         "metric": probes.metric or "exact",
         **scores_json(found),
         **({} if drift is None else {"drift": dict(drift)}),
+        **({} if circuits is None else {"circuits": dict(circuits)}),
     }
     if output is not None:
         write_json(output, record)

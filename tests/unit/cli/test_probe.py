@@ -58,6 +58,45 @@ def test_what_was_moved(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert said[place + 9].split()[:4] == ["7", "0.000", "0.000", "0.500"]
 
 
+def test_whose_heads_and_mlps_carry_the_answer(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """A head and an MLP that are silent after a training carry nothing then, and did before."""
+    file = tmp_path / "thirds.jsonl"
+    file.write_text("".join(f'{{"input": "{n:03d}", "output": "{n % 3}"}}\n' for n in range(60)))
+    model = load_model("mini", device="cpu")
+    width = model.config.hidden_size // model.config.num_attention_heads
+    with torch.no_grad():
+        model.model.layers[7].mlp.down_proj.weight.zero_()
+        model.model.layers[5].self_attn.o_proj.weight[:, width : 2 * width] = 0
+    model.save_pretrained(tmp_path / "tuned")
+    load_tokenizer("mini").save_pretrained(tmp_path / "tuned")
+    output = tmp_path / "probe.json"
+    asked = ["--data", str(file), "--queries", "4", "--shots", "2", "--circuits", "--output", str(output)]
+    assert run(["probe", str(tmp_path / "tuned"), *asked]) == 1
+    assert "--circuits compares two models; name the base with --against" in capsys.readouterr().err
+    assert run(["probe", str(tmp_path / "tuned"), *asked, "--against", "mini"]) == 0
+    found = json.loads(output.read_text())["circuits"]
+    assert 2 <= found["pairs"] <= 4
+    assert (found["base"], found["shots"]) == ("mini", 2)
+    base, *tuned = (found["changes"][name] for name in ("examples", "tuning", "tuning behind examples"))
+    assert base["MLPs"]["scores"][7][0] > 0.001
+    assert base["heads"]["scores"][5][1] > 0.0001
+    for change in tuned:
+        assert change["MLPs"]["scores"][7][0] == pytest.approx(0, abs=1e-6)
+        assert change["heads"]["scores"][5][1] == pytest.approx(0, abs=1e-6)
+        assert change["MLPs"]["shift"]["l1"]["value"] > 0.001
+    said = capsys.readouterr().out
+    assert f"circuits from mini, on {found['pairs']} pairs of queries" in said
+    assert f"shift {tuned[0]['MLPs']['shift']['l1']['value']:.2f}" in said.replace("(", "")
+
+
+def test_without_pairs_there_are_no_circuits(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    file = tmp_path / "alike.jsonl"
+    file.write_text("".join(f'{{"input": "{n:03d}", "output": "same"}}\n' for n in range(60)))
+    asked = ["--data", str(file), "--queries", "3", "--shots", "2", "--circuits", "--against", "mini"]
+    assert run(["probe", "mini", *asked]) == 1
+    assert "there are 0 among 3 queries; ask for more --queries" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

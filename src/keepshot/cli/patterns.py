@@ -1,15 +1,19 @@
 """`keepshot patterns`: problems with an unstated regularity."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from keepshot.cli import show
 from keepshot.cli.reporting import show_confounds, show_patterns
 from keepshot.errors import ConfigError
+
+if TYPE_CHECKING:
+    from keepshot.tasks.patterns import PatternItem, PatternName
 
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="a.b=c, any number of times.")]
 Output = Annotated[Path | None, typer.Option("--output", help="Folder; replaces the config's.")]
@@ -51,42 +55,50 @@ def make(
     Example: keepshot patterns make expressions --mode repaired --items 1000 --output train.jsonl
     """
     from keepshot.files import write_text
-    from keepshot.tasks.patterns import OF_ROWS, REPAIRED, Defects, PatternName, halves, item_row, released
+    from keepshot.tasks.patterns import REPAIRED, PatternName, halves, item_row
 
     if task not in REPAIRED:
         raise ConfigError(f"there is no pattern task {task!r}; there are {', '.join(REPAIRED)}")
     name: PatternName = task
-    defects = Defects()
-    known = [field.name for field in fields(Defects)]
-    if unknown := [defect for defect in without or () if defect not in known]:
-        raise ConfigError(f"--without {unknown[0]} is no defect of the faithful mode; they are {', '.join(known)}")
     if output.suffix != ".jsonl":
         raise ConfigError(f"--output {output} is no .jsonl file, which is what is written; name one")
-    if mode == "repaired":
-        if without:
-            raise ConfigError("--without belongs to --mode faithful: the repaired items have no such defect")
-        found = halves(name, split, items, pattern, size or "large")
-    else:
-        if pattern == "both" or (pattern == "broken" and split != "test"):
-            raise ConfigError("--mode faithful has items whose pattern is broken in its test part alone, and apart")
-        if pattern == "broken" and task == "code":
-            raise ConfigError("--mode faithful has no code whose pattern is broken: the release has none")
-        if split == "validation":
-            raise ConfigError("--mode faithful has a train and a test part, as the release; choose one as --split")
+    if mode == "faithful":
         if size is not None:
             raise ConfigError("--size belongs to --mode repaired: the released items have one size")
-        if foreign := [defect for defect in without or () if OF_ROWS.get(defect) != name]:
-            rows_of = ", ".join(f"{defect} of {task}" for defect, task in OF_ROWS.items())
-            raise ConfigError(
-                f"--without {foreign[0]} changes no row of {name}: in rows are {rows_of}, the others in prompts and in "
-                "what counts (keepshot patterns confounds)"
-            )
-        part = "misleading" if pattern == "broken" else "train" if split == "train" else "test"
-        defects = replace(defects, **dict.fromkeys(without or (), False))
-        found = [released(name, seed, part=part, defects=defects) for seed in range(items)]  # type: ignore[arg-type]
+        found = _as_released(name, items, pattern, split, without or ())
+    elif without:
+        raise ConfigError("--without belongs to --mode faithful: the repaired items have no such defect")
+    else:
+        found = halves(name, split, items, pattern, size or "large")
     rows = [json.dumps(item_row(name, item)) for item in found]
     write_text(output, "\n".join(rows) + "\n")
     show.say(f"{len(rows)} items of {name} ({mode}, {split}): {output}")
+
+
+def _as_released(
+    name: "PatternName", count: int, pattern: str, split: str, without: Sequence[str]
+) -> "list[PatternItem]":
+    from keepshot.tasks.patterns import OF_ROWS, Defects, released
+
+    known = [field.name for field in fields(Defects)]
+    if unknown := [defect for defect in without if defect not in known]:
+        raise ConfigError(f"--without {unknown[0]} is no defect of the faithful mode; they are {', '.join(known)}")
+    if foreign := [defect for defect in without if OF_ROWS.get(defect) != name]:
+        rows_of = ", ".join(f"{defect} of {task}" for defect, task in OF_ROWS.items())
+        raise ConfigError(
+            f"--without {foreign[0]} changes no row of {name}: in rows are {rows_of}, the others in prompts and in "
+            "what counts (keepshot patterns confounds)"
+        )
+    if pattern == "both" or (pattern == "broken" and split != "test"):
+        raise ConfigError("--mode faithful has items whose pattern is broken in its test part alone, and apart")
+    if pattern == "broken" and name == "code":
+        raise ConfigError("--mode faithful has no code whose pattern is broken: the release has none")
+    if split == "validation":
+        raise ConfigError("--mode faithful has a train and a test part, as the release; choose one as --split")
+    part: Literal["train", "test", "misleading"]
+    part = "misleading" if pattern == "broken" else "train" if split == "train" else "test"
+    defects = replace(Defects(), **dict.fromkeys(without, False))
+    return [released(name, seed, part=part, defects=defects) for seed in range(count)]
 
 
 @patterns_app.command("run")

@@ -64,8 +64,8 @@ def circuits_moved(
 
     Returns:
         `base`, `pairs`, `shots`, and by name of a change and part (`heads`, `MLPs`) its `scores`, `shift` and `floor`,
-        as in `keepshot.circuits/1`. The changes: `examples`, of the base from without to behind them; `tuning`, from the
-        base to the tuned model without examples; `tuning behind examples`. Scores are of where a change leads.
+        as in `keepshot.circuits/1`. The changes: `examples`, of the base from without to behind them; `tuning`, of the
+        tuned model from the base without examples; `tuning behind examples`. Scores are of where a change leads.
 
     Raises:
         DataError: Fewer than two pairs can be made.

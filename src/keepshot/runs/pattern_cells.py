@@ -99,6 +99,11 @@ def base_answers(config: PatternsConfig, made: Material) -> dict[str, Any]:
         fitting = [
             shots for shots in missing if all(one.fit(subject, shots, config.prompt_tokens) for one in parts.values())
         ]
+        if len(fitting) + sum(found is not None for found in asked["test"].values()) < 2:
+            raise ConfigError(
+                f"no number of shots of {made.task} fits the context of {config.model} "
+                f"({subject.context_length} tokens); leave the task out, or take fewer shots and another --output"
+            )
         for name, one in parts.items():
             written = asked["written"].setdefault(name, {})
             for shots in missing:
@@ -107,11 +112,6 @@ def base_answers(config: PatternsConfig, made: Material) -> dict[str, Any]:
                 asked[name][str(shots)] = None if texts is None else asdict(rates(made.task, one.items, texts))
             for curve in (asked[name], written):
                 curve.update({str(shots): curve.pop(str(shots)) for shots in config.shots})  # in order
-        if sum(found is not None for found in asked["test"].values()) < 2:
-            raise ConfigError(
-                f"no number of shots of {made.task} fits the context of {config.model} "
-                f"({subject.context_length} tokens); leave the task out, or take fewer shots and another --output"
-            )
         write_json(path, asked)
     return asked
 

@@ -71,7 +71,8 @@ def difference(tuned: Bool[np.ndarray, "seeds problems"], base: Bool[np.ndarray,
 def of_pairs(one: Shares, other: Shares) -> tuple[float, float, float]:
     """How much more often one is right than the other on the same problems, and how far down and up its limits are.
 
-    Never of no width: two that answer alike on so many problems may differ on others.
+    Two that answer alike on all of them may differ on others: as often as Wilson's interval of none among so many says,
+    where Newcombe's has no width at shares of a half.
 
     Args:
         one: By problem, how often it is right.
@@ -86,6 +87,9 @@ def of_pairs(one: Shares, other: Shares) -> tuple[float, float, float]:
         Newcombe 1998, method 10.
     """
     first, second = float(one.mean()), float(other.mean())
+    if np.array_equal(one, other):
+        _, unseen = wilson(0.0, len(one))
+        return 0.0, unseen, unseen
     (low, high), (other_low, other_high) = (wilson(share, len(one)) for share in (first, second))
     alike = float(np.corrcoef(one, other)[0, 1]) if one.std() and other.std() else 0.0
     down = _less_common(first - low, other_high - second, alike)

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from keepshot.keys import generator
-from keepshot.runs.pattern_intervals import difference, half_over_seeds, rate, wilson
+from keepshot.runs.pattern_intervals import difference, half_over_seeds, of_pairs, rate, wilson
 
 
 def numbers(*keys: int | str) -> np.random.Generator:
@@ -51,3 +51,11 @@ def test_a_difference_is_covered_and_pairs_make_it_narrower() -> None:
         narrower += found["high"] - found["low"] < apart["high"] - apart["low"]
     assert covered / trials >= 0.95
     assert narrower / trials > 0.9
+
+
+@pytest.mark.parametrize("right", [0, 20, 50, 100])
+def test_answers_that_are_all_alike_leave_a_width(right: int) -> None:
+    """Where both are right half of the time Newcombe's interval has none; none of n says 3.8415 / (n + 3.8415)."""
+    answers = np.arange(100) < right
+    value, down, up = of_pairs(answers, answers.copy())
+    assert (value, down, up) == (0, pytest.approx(3.8415 / 103.8415, abs=1e-4), pytest.approx(down))
